@@ -1,0 +1,380 @@
+"""Echo server: sends every byte back unchanged, over TCP or UDP (RFC 862), and answers a few commands.
+
+    C: Hello
+    S: Hello
+    C: STATS
+    S: STATS messages=1 total=... clients=...
+    C: TIME
+    S: 20...T...
+    C: HISTORY
+    S: HISTORY 1
+    S: Hello
+    C: QUIT
+    S: BYE
+
+A message is a line (LF or CRLF), or what arrived without a line end in one piece: a client that sends just b"Hello"
+and waits gets its echo at once. So b"ST" and then b"ATS\\n" are two messages, and no command. Commands are answered,
+not echoed and not counted. Any bytes, any length. With --raw there are no commands, and every piece is a message.
+With --password PASSWORD a client says "AUTH PASSWORD" first, answered by "OK".
+
+Try it:
+
+    python3 echo_server.py
+    nc localhost 9000
+"""
+
+import argparse
+import hmac
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+HOST, PORT = "localhost", 9000
+TIMEOUT = 30.0  # seconds without a byte
+COMMANDS = {word + end for word in (b"QUIT", b"STATS", b"TIME", b"HISTORY") for end in (b"", b"\n", b"\r", b"\r\n")}
+LONGEST_COMMAND = max(map(len, COMMANDS))
+MAX_SHOWN = 200  # characters of a message in the log and in HISTORY
+MAX_KEPT = 4 * MAX_SHOWN  # bytes of a message kept for them: a character of UTF-8 has at most 4
+MAX_ATTEMPTS = 3  # wrong passwords
+BULK = 4096  # bytes: a piece so large is logged as one
+FIRST, LAST = 1024, 256 * 1024  # bytes to ask for at first, and at most: it doubles whenever they all come
+MAX_DATAGRAM = 65_535  # bytes
+LOWEST_PORT = 1024  # datagrams from below may come from another echo service: a loop without end (CVE-2024-2169)
+STACK = 256 * 1024  # bytes a thread
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+class Client:
+    """One client's account under the rules of the command line. Only its own thread writes here: no lock."""
+
+    def __init__(self, rules: argparse.Namespace) -> None:
+        self.rules = rules
+        self.messages = self.size = self.attempts = 0
+        self.recent: deque[bytes] = deque(maxlen=rules.history)
+        if rules.rate:
+            self.times: deque[float] = deque(maxlen=rules.rate)
+        self.authenticated = not rules.password
+        self.leaving = False
+
+    def count(self, messages: list[bytes], size: int) -> None:
+        """Add `messages`, of `size` bytes together."""
+        self.messages += len(messages)
+        self.size += size
+        self.recent.extend([message[:MAX_KEPT] for message in messages[-self.rules.history :]])
+
+    def answer(self, piece: bytes, now: float, crowd: "Crowd") -> bytes:
+        """Return the replies to what came in one piece at `now` (seconds); `leaving` tells if they are the last."""
+        rules = self.rules
+        one = rules.raw or piece.find(b"\n", 0, -1) < 0
+        messages = [piece] if one else BytesIO(piece).readlines()
+        short = [message for message in messages if len(message) <= LONGEST_COMMAND]
+        special = rules.password or rules.rate or (not rules.raw and COMMANDS.intersection(short))
+        if special or (len(piece) < BULK and log.isEnabledFor(logging.INFO)):
+            return b"".join([self.reply(message, now, crowd) for message in messages if not self.leaving])
+        self.count(messages, len(piece))
+        log.info("Echoed: %d bytes at once", len(piece))
+        return piece
+
+    def reply(self, message: bytes, now: float, crowd: "Crowd") -> bytes:
+        """Return the reply to one message: itself, as a rule."""
+        rules, line = self.rules, without_end(message)
+        if not self.authenticated or (rules.password and line.startswith(b"AUTH")):
+            return self.authenticate(line)
+        log.info("Received: %s", shown(message))
+        if line in COMMANDS and not rules.raw:
+            return self.obey(line, crowd)
+        if rules.rate:
+            if len(self.times) == rules.rate and now - self.times[0] < 1:
+                return b"ERROR rate limit\n"
+            self.times.append(now)
+        self.count([message], len(message))
+        log.info("Echoed: %s", shown(message))
+        return message
+
+    def authenticate(self, line: bytes) -> bytes:
+        """Return the reply to what offers the password, or comes before it. Neither is logged: it may be a secret."""
+        if hmac.compare_digest(line, b"AUTH " + self.rules.password):
+            self.authenticated = True
+            return b"OK\n"
+        self.attempts += line.startswith(b"AUTH")
+        self.leaving = self.attempts == MAX_ATTEMPTS
+        return b"ERROR authentication required\n"
+
+    def obey(self, command: bytes, crowd: "Crowd") -> bytes:
+        """Return the reply to one of COMMANDS."""
+        if command == b"QUIT":
+            self.leaving = True
+            return b"BYE\n"
+        if command == b"STATS":
+            return f"STATS messages={self.messages} {crowd.stats()}\n".encode()
+        if command == b"TIME":
+            return f"{datetime.now().astimezone().isoformat(timespec='seconds')}\n".encode()
+        return "\n".join([f"HISTORY {len(self.recent)}", *map(shown, self.recent), ""]).encode()
+
+
+class Crowd:
+    """All clients: those who are here, and the sums of those who left."""
+
+    def __init__(self) -> None:
+        self.here: set[Client] = set()
+        self.clients = self.messages = self.size = 0
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def seat(self, client: Client) -> Iterator[bool]:
+        """Count `client` in and out; the value tells whether there is room for it."""
+        with self.lock:
+            self.here.add(client)
+            room = len(self.here) <= client.rules.max_clients
+        try:
+            yield room
+        finally:
+            with self.lock:
+                self.here.remove(client)
+                self.clients += 1
+                self.messages += client.messages
+                self.size += client.size
+
+    def stats(self) -> str:
+        """Return the number of all messages, and of the clients here now."""
+        with self.lock:
+            total = self.messages + sum(client.messages for client in self.here)
+            return f"total={total} clients={len(self.here)}"
+
+
+def without_end(message: bytes) -> bytes:
+    """Return `message` without its line end."""
+    return message.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def shown(message: bytes) -> str:
+    """Return `message` as the log shows it: escaped, on one line, cut."""
+    return escape(without_end(message[:MAX_KEPT]))[:MAX_SHOWN]
+
+
+def escape(text: str | bytes) -> str:
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def converse(connection: socket.socket, address: Address, rules: argparse.Namespace, crowd: Crowd) -> str:
+    """Echo what one client sends until it leaves; return a summary."""
+    start = time.monotonic()
+    set_timeout(connection, rules.timeout)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client = Client(rules)
+    size = FIRST
+    try:
+        with crowd.seat(client) as room:
+            if not room:
+                connection.sendall(b"ERROR server busy\n")
+            while room and not client.leaving and (piece := connection.recv(size)):
+                connection.sendall(client.answer(piece, time.monotonic(), crowd))
+                if len(piece) == size < LAST:
+                    size *= 2
+    except (TimeoutError, BlockingIOError):
+        connection.settimeout(LINGER)
+        connection.sendall(b"" if rules.raw else b"ERROR timeout\n")
+    except OSError as error:
+        log.info("Connection lost %s: %s", address[:2], error)
+    return f"{client.messages} messages, {client.size} bytes, {time.monotonic() - start:.1f} s"
+
+
+def set_timeout(connection: socket.socket, seconds: float) -> None:
+    """Bound each wait of `connection`, 0 = not at all. settimeout() costs a poll() for every recv() and sendall()."""
+    milliseconds = round(seconds * 1000)
+    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def echo_datagrams(listener: socket.socket, stop: threading.Event) -> None:
+    """Send each datagram back to where it came from, until `stop` is set."""
+    buffer = bytearray(MAX_DATAGRAM)
+    datagrams = total = 0
+    listener.settimeout(POLL)
+    while not stop.is_set():
+        try:
+            size, address = listener.recvfrom_into(buffer)
+            if address[1] >= LOWEST_PORT:
+                listener.sendto(memoryview(buffer)[:size], address)
+                datagrams, total = datagrams + 1, total + size
+                log.info("Echoed %d bytes to %s", size, address[:2])
+        except TimeoutError:
+            continue
+        except OSError as error:  # the trouble of one datagram
+            log.info("Cannot echo: %s", error)
+    log.info("Server stopped: %d datagrams, %d bytes", datagrams, total)
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        summary = "failed"
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+        except OSError as error:
+            summary = str(error)
+        finally:
+            log.info("Connection closed %s: %s", address[:2], summary)
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a TCP listener on `host`, IPv4 where there is a choice."""
+    family, _, _, _, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return socket.create_server(address, family=family, backlog=BACKLOG)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a UDP socket on `host`, IPv4 where there is a choice."""
+    family, _, _, _, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM))
+    listener = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, listen: Callable[[str, int], socket.socket], serve: Callable[..., None]) -> int:
+    """Listen, announce it, and serve until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        listener = listen(args.host, args.port)
+    except (OSError, UnicodeError) as error:
+        reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
+        print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+        return 1
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = server_parser()
+    parser.add_argument("--udp", action="store_true", help="echo datagrams instead, without commands")
+    parser.add_argument("--raw", action="store_true", help="no commands: all that comes is echoed")
+    parser.add_argument("--password", help="ask for AUTH PASSWORD first (default: the variable ECHO_PASSWORD)")
+    parser.add_argument(
+        "--rate", type=between(1, 1e6), default=0, metavar="N", help="messages a client may send a second"
+    )
+    parser.add_argument("--history", type=between(0, 1e6), default=10, metavar="N", help="messages that HISTORY tells")
+    parser.add_argument("--max-clients", type=between(1, 1e6), default=1000, metavar="N", help="clients at once")
+    rules = parser.parse_args(argv)
+    if rules.password == "":
+        parser.error("--password must not be empty")
+    rules.password = os.fsencode(os.environ.get("ECHO_PASSWORD", "") if rules.password is None else rules.password)
+    if (rules.raw or rules.udp) and (rules.password or rules.rate):
+        parser.error("--raw and --udp go without --password (or ECHO_PASSWORD) and --rate")
+    if rules.udp:
+        return run(rules, bind, echo_datagrams)
+    crowd = Crowd()
+    threading.stack_size(STACK)
+    if hasattr(os, "sched_setaffinity"):  # threads take turns at the interpreter's lock, and fastest so on one core
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+    status = run(rules, listen, partial(serve, converse=lambda c, a: converse(c, a, rules, crowd)))
+    if not status:
+        log.info("Server stopped: %d clients, %d messages, %d bytes", crowd.clients, crowd.messages, crowd.size)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""How fast the scripts are, beside what people use instead: a benchmark, not a test.
+
+    python tests/bench.py [NAME ...] [--rounds 5] [--json]
+
+Ours and the peers take turns in each round, so that a noisy machine disturbs all alike. A ratio over 1 means that
+ours is better; it is the median of the rounds' ratios. Behind it stands what both measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD = Path(tempfile.gettempdir()) / "network-exercises-load"
+SECONDS = 1.0  # of one measurement
+PATIENCE = 60.0  # seconds after which one has failed
+LINE = "x" * 63 + "\n"
+IDLE = 2000  # connections
+MEMORY_LIMIT = 24.0  # KiB for each of them
+OURS = "ours"
+
+Commands = dict[str, "list[str] | None"]
+
+
+class Row(NamedTuple):
+    """One comparison. `ratio` is None where the peer is missing."""
+
+    name: str
+    unit: str
+    peer: str
+    ratio: float | None
+    ours: list[float]
+    theirs: list[float]
+
+
+# What every benchmark needs
+
+
+def script(name: str, *options: str) -> list[str]:
+    """Return the command that runs one of our servers on a free port."""
+    return [sys.executable, str(ROOT / name), "--port", "0", "--quiet", *options]
+
+
+def python(code: str) -> list[str]:
+    """Return the command that runs a Python server of a few lines, which announces its port as ours do."""
+    return [sys.executable, "-c", textwrap.dedent(code)]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def serving(command: list[str]) -> Iterator[tuple[int, int]]:
+    """Run a server; yield its port and its process id. PORT in a command is replaced by a free port."""
+    port = free_port()
+    process = subprocess.Popen(
+        [word.replace("PORT", str(port)) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout
+        if any("PORT" in word for word in command):
+            wait_for(port)
+        else:
+            port = int(process.stdout.readline().rpartition(":")[2].rstrip(".\n"))
+        yield port, process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # with its children: socat and ncat fork
+        process.communicate()
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server that says nothing takes connections."""
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nobody listens on port {port}")
+
+
+def load(kind: str, *words: object) -> float:
+    """Run the load generator on the port that is the last word; return the figure it prints."""
+    command = [str(LOAD), kind, str(words[-1]), *map(str, words[:-1])]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout)
+
+
+def compare(name: str, unit: str, commands: Commands, measure: Callable[[int], float], rounds: int) -> list[Row]:
+    """Measure all servers in turn, `rounds` times; return a row for each peer of ours."""
+    figures: dict[str, list[float]] = {peer: [] for peer in commands}
+    with ExitStack() as stack:
+        ports = {
+            peer: stack.enter_context(serving(command))[0]
+            for peer, command in commands.items()
+            if command and shutil.which(command[0])
+        }
+        for _ in range(rounds):
+            for peer, port in ports.items():
+                figures[peer].append(measure(port))
+    ours = figures.pop(OURS)
+    return [Row(name, unit, peer, ratio(ours, theirs), ours, theirs) for peer, theirs in figures.items()]
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float | None:
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if theirs else None
+
+
+# The echo server
+
+ASYNCIO_STREAMS = python("""
+    import asyncio
+    async def handle(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+    async def main():
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
+        print(f"Server listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}...", flush=True)
+        await server.serve_forever()
+    asyncio.run(main())
+""")
+
+ASYNCIO_PROTOCOL = python("""
+    import asyncio
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+        def data_received(self, data):
+            self.transport.write(data)
+    async def main():
+        server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
+        print(f"Server listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}...", flush=True)
+        await server.serve_forever()
+    asyncio.run(main())
+""")
+
+SOCKETSERVER = python("""
+    import socketserver
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
+    class Server(socketserver.ThreadingTCPServer):
+        request_queue_size = 4096
+        daemon_threads = True
+    with Server(("127.0.0.1", 0), Echo) as server:
+        print(f"Server listening on 127.0.0.1:{server.server_address[1]}...", flush=True)
+        server.serve_forever()
+""")
+
+ECHO_SERVERS: Commands = {
+    OURS: script("echo_server.py", "--max-clients", "10000"),
+    "C, epoll": [str(LOAD), "serve"],
+    "socat": ["socat", "TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096", "PIPE"],
+    "ncat": ["ncat", "-l", "127.0.0.1", "PORT", "-k", "-m", "10000", "-e", "/bin/cat"],
+    "asyncio streams": ASYNCIO_STREAMS,
+    "asyncio Protocol": ASYNCIO_PROTOCOL,
+    "socketserver": SOCKETSERVER,
+}
+
+
+def echo(rounds: int) -> list[Row]:
+    """The echo server beside others."""
+    everybody = ECHO_SERVERS
+    in_bulk = {name: command for name, command in everybody.items() if name != "ncat"}  # it stalls
+    return [
+        *compare("echo, 1 connection", "lines/s", everybody, partial(load, "lines", 1, SECONDS, LINE), rounds),
+        *compare("echo, 50 connections", "lines/s", everybody, partial(load, "lines", 50, SECONDS, LINE), rounds),
+        *compare("echo, 256 MiB", "MB/s", in_bulk, partial(load, "bulk", 256), rounds),
+        *compare("echo, connect and close", "1/s", everybody, partial(load, "connect", SECONDS, LINE), rounds),
+        *idle(rounds),
+    ]
+
+
+def idle(rounds: int) -> list[Row]:
+    """What idle connections cost: memory, and time of the one that is active."""
+    alone, among, memory = [], [], []
+    for _ in range(rounds):
+        with serving(ECHO_SERVERS[OURS] or []) as (port, pid), ExitStack() as stack:
+            alone.append(p99(port))
+            before = resident(pid)
+            for _ in range(IDLE):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                connection.sendall(b"x")
+                connection.recv(1)
+            memory.append((resident(pid) - before) / IDLE)
+            among.append(p99(port))
+    limit = [MEMORY_LIMIT] * rounds
+    return [
+        Row(f"echo, {IDLE} idle: p99", "ms", "none idle", ratio(alone, among), among, alone),
+        Row(f"echo, {IDLE} idle: memory", "KiB each", "limit", ratio(limit, memory), memory, limit),
+    ]
+
+
+def resident(pid: int) -> float:
+    """Return the memory of a process in KiB."""
+    return float(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
+def p99(port: int, count: int = 3000) -> float:
+    """Return the 99th percentile of a line's round trip, in ms."""
+    times = []
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for _ in range(count):
+            start = time.perf_counter()
+            connection.sendall(LINE.encode())
+            connection.recv(100)
+            times.append((time.perf_counter() - start) * 1000)
+    return statistics.quantiles(times, n=100)[-1]
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo}
+
+
+def figures(values: list[float]) -> str:
+    """Return minimum, median and maximum."""
+    three = (min(values), statistics.median(values), max(values)) if values else ()
+    return " / ".join(f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in three)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    args = parser.parse_args(argv)
+    if unknown := set(args.names) - set(BENCHMARKS):
+        parser.error(f"unknown: {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}")
+    subprocess.run(["cc", "-O2", "-pthread", "-o", LOAD, ROOT / "tests" / "load.c"], check=True)
+    rows = [row for name in args.names or BENCHMARKS for row in BENCHMARKS[name](args.rounds)]
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+        return 0
+    print("| what | peer | ratio | ours: min / median / max | peer: min / median / max | unit |")
+    print("|---|---|--:|--:|--:|---|")
+    for name, unit, peer, ratio, ours, theirs in rows:
+        verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
+        print(f"| {name} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The harness: servers in background threads or as processes, clients over real sockets, and no thread left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 10.0  # seconds that anything here may take before the test fails
+WINDOWS = sys.platform == "win32"
+
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread running."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive(), f"{thread.name} still runs"
+
+
+@pytest.fixture(autouse=True)
+def no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's proxies and settings out of the tests."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "ECHO_PASSWORD":
+            monkeypatch.delenv(name)
+
+
+@contextmanager
+def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> Iterator[Any]:
+    """Run `serve(listener, *args, stop)`, or a coroutine function `serve(listener, *args)`, and yield its address.
+
+    At the end the server is stopped, and what it raised is raised here.
+    """
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+    stop, errors = threading.Event(), []
+    started = threading.Event()
+    cancel: list[Callable[[], object]] = [stop.set]
+
+    async def until_cancelled() -> None:
+        task = asyncio.ensure_future(serve(listener, *args))
+        cancel[0] = lambda: task.get_loop().call_soon_threadsafe(task.cancel)
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    def run() -> None:
+        try:
+            if asyncio.iscoroutinefunction(serve):
+                asyncio.run(until_cancelled())
+            else:
+                started.set()
+                serve(listener, *args, stop)
+        except BaseException as error:
+            errors.append(error)
+            started.set()
+
+    thread = threading.Thread(target=run, name="server")
+    with listener:
+        thread.start()
+        started.wait(TIMEOUT)
+        try:
+            yield listener.getsockname()
+        finally:
+            cancel[0]()
+            thread.join(TIMEOUT)
+    assert not thread.is_alive(), "the server did not stop"
+    if errors:
+        raise errors[0]
+
+
+class LineClient:
+    """A client over a real socket that reads lines."""
+
+    def __init__(self, address: Any) -> None:
+        self.socket = socket.create_connection(address[:2], TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stream = self.socket.makefile("rb")
+
+    def __enter__(self) -> LineClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def line(self) -> str:
+        """Return the next line without its end; fail at the end of the stream."""
+        line = self.stream.readline()
+        assert line.endswith(b"\n"), f"expected a line, got {line!r} and the end"
+        return line.decode().rstrip("\r\n")
+
+    def lines(self, count: int) -> list[str]:
+        return [self.line() for _ in range(count)]
+
+    def ask(self, text: str) -> str:
+        """Send a line and return the answer."""
+        self.send(text.encode() + b"\n")
+        return self.line()
+
+    def half_close(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def rest(self) -> bytes:
+        """Return all that comes until the server hangs up."""
+        return self.stream.read()
+
+    def reset(self) -> None:
+        """Vanish without a goodbye: the server sees a connection reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.close()
+        self.socket.close()
+
+
+class Server:
+    """A server script as a process, on a free port."""
+
+    def __init__(self, script: Path, *options: str, cwd: Path | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            cwd=cwd,
+            creationflags=0x200 if WINDOWS else 0,  # CREATE_NEW_PROCESS_GROUP, or Ctrl-Break would hit the tests too
+        )
+        assert self.process.stdout
+        self.announcement = self.process.stdout.readline()
+        match = re.fullmatch(r"Server listening on (\[.+\]|[^:]+):(\d+)\.\.\.\n", self.announcement)
+        if not match:
+            self.process.kill()
+        assert match, f"announced {self.announcement!r}; {self.process.communicate()}"
+        self.address = (match[1].strip("[]"), int(match[2]))
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
+        """Send a signal; return the exit status, the rest of stdout, and stderr."""
+        if sys.platform == "win32":
+            number = signal.CTRL_BREAK_EVENT
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=TIMEOUT)
+        return self.process.returncode, out, err
+
+
+def command(
+    script: str | Path, *args: str, stdin: str = "", cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=3 * TIMEOUT,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,53 @@
+"""Every line server holds the dialogue in its docstring, and stands the battery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import battery
+from conftest import TIMEOUT, LineClient, Server
+
+SCRIPTS = battery.line_servers()
+BY_LINES = ["echo_server.py"]  # for it a piece is a message
+
+
+@pytest.fixture(params=SCRIPTS, ids=lambda script: script.stem, scope="module")
+def script(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server process for all checks: what one of them breaks, the next one finds."""
+    folder = tmp_path_factory.mktemp(script.stem)
+    with Server(script, "--quiet", *battery.options(script), cwd=folder) as server:
+        yield server
+        code, out, err = server.stop()
+        assert (code, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4096])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_dialogue(server: Server, script: Path, end: bytes, size: int) -> None:
+    if size in (1, 3) and script.name in BY_LINES:
+        size = 0
+    battery.replay(server.address, battery.dialogue(script), end, size)
+
+
+@pytest.mark.parametrize("check", battery.CHECKS, ids=lambda check: check.__name__)
+def test_stands(server: Server, script: Path, check: battery.Check) -> None:
+    check(server.address, battery.dialogue(script))
+
+
+def test_idle_client_is_disconnected(script: Path, tmp_path: Path) -> None:
+    options = ["--quiet", *battery.options(script), "--timeout", "0.2"]
+    with Server(script, *options, cwd=tmp_path) as server, LineClient(server.address) as client:
+        client.socket.settimeout(TIMEOUT)
+        greeting = [text for side, text in battery.dialogue(script)[:1] if side == "S"]
+        lines = client.rest().decode().splitlines()[len(greeting) :]
+        assert len(lines) <= 1
+        assert server.stop()[0] == 0

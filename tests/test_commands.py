@@ -1,0 +1,191 @@
+"""What every script has in common as a command, and as a text."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import battery
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_port
+
+SCRIPTS = sorted(ROOT.glob("*.py"))
+SERVERS = battery.line_servers()
+CLIENTS = [script for script in SCRIPTS if script.name.endswith("_client.py")]
+OWN = {"main", "converse", "answer", "Client"}  # names that mean another thing in each script
+
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+each_server = pytest.mark.parametrize("script", SERVERS, ids=lambda script: script.stem)
+each_client = pytest.mark.parametrize("script", CLIENTS, ids=lambda script: script.stem)
+
+
+@each_script
+def test_runs_alone(script: Path, tmp_path: Path) -> None:
+    """Copied alone into an empty folder it runs, without site-packages and without its siblings."""
+    shutil.copy(script, tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", script.name, "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"usage: {script.name}")
+
+
+@each_script
+def test_imports_nothing_but_the_standard_library(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+@each_script
+def test_wrong_option_is_wrong_usage(script: Path) -> None:
+    result = command(script, "--no-such-option")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{script.name}: error: " in result.stderr
+
+
+@each_script
+def test_has_tests_and_a_section_in_the_readme(script: Path) -> None:
+    assert (ROOT / "tests" / f"test_{script.name}").exists()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| \[?`{script.name}`", readme, re.MULTILINE), "no row in the table"
+    assert re.search(rf"^#+ .*`{script.name}`", readme, re.MULTILINE), "no section"
+
+
+def test_shared_functions_are_the_same_everywhere() -> None:
+    """The plumbing stands in several standalone files; here it is held to one text."""
+    texts: dict[str, tuple[str, str]] = {}
+    for script in SCRIPTS:
+        source = script.read_text(encoding="utf-8")
+        for node in ast.parse(source).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN:
+                text = ast.get_source_segment(source, node) or ""
+                first, before = texts.setdefault(node.name, (script.name, text))
+                assert text == before, f"{node.name}() in {script.name} differs from the one in {first}"
+    assert {"serve", "run", "show"} <= texts.keys()
+
+
+@each_server
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_stops_cleanly(script: Path, number: int, tmp_path: Path) -> None:
+    """With one client in the middle of a line and one that is silent: both are told, and the exit status is 0."""
+    with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
+        busy, silent = LineClient(server.address), LineClient(server.address)
+        with busy, silent:
+            busy.send(b"x")
+            assert server.stop(number) == (0, "", "")
+            for client in (busy, silent):
+                with suppress(ConnectionError):  # one that was still in the queue is reset
+                    client.rest()
+    with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
+        assert server.stop(number) == (0, "", "")
+
+
+@each_server
+@pytest.mark.skipif(WINDOWS, reason="signals a process group")
+def test_second_interrupt_changes_nothing(script: Path, tmp_path: Path) -> None:
+    with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.stop(signal.SIGINT) == (0, "", "")
+
+
+@each_server
+def test_logs_one_stamped_line_an_event(script: Path, tmp_path: Path) -> None:
+    with Server(script, *battery.options(script), cwd=tmp_path) as server:
+        battery.hostile(server.address, b"\x1b[2J\r2026-01-01T00:00:00 forged\n")
+        battery.replay(server.address, battery.dialogue(script))
+        _, _, err = server.stop()
+    assert err
+    for line in err.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d \S", line)
+        assert line.isprintable()
+    assert "Connection from ('127.0.0.1', " in err
+    assert "\n2026-01-01T00:00:00 forged" not in err
+
+
+@each_server
+def test_port_in_use(script: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        result = command(script, "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .*in use.*\n", result.stderr, re.I
+    )
+
+
+@each_server
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70, "127.0.0.1.5"])
+def test_unknown_host_to_listen_on(script: Path, host: str, tmp_path: Path) -> None:
+    result = command(script, "--host", host, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(rf"{script.name}: error: cannot listen on {host}:\d+: .+\n", result.stderr)
+
+
+@each_server
+@pytest.mark.parametrize(
+    "wrong",
+    [["--port", "-1"], ["--port", "65536"], ["--port", "x"], ["--timeout", "-1"], ["--timeout", "nan"]],
+    ids=" ".join,
+)
+def test_wrong_numbers(script: Path, wrong: list[str]) -> None:
+    result = command(script, *wrong)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{script.name}: error: argument {wrong[0]}: " in result.stderr
+
+
+@each_server
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_ipv6(script: Path, tmp_path: Path) -> None:
+    with Server(script, "--host", "::1", *battery.options(script), cwd=tmp_path) as server:
+        assert server.announcement == f"Server listening on [::1]:{server.address[1]}...\n"
+        battery.replay(server.address, battery.dialogue(script))
+
+
+@each_server
+@pytest.mark.skipif(WINDOWS, reason="no descriptor limit to lower")
+def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
+    """Out of descriptors it waits, without spinning, and answers again as soon as there are some."""
+    limited = tmp_path / script.name
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
+    text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
+    limited.write_text(text, encoding="utf-8")
+    with Server(limited, *battery.options(script), cwd=tmp_path) as server:
+        clients = [LineClient(server.address) for _ in range(40)]
+        assert server.process.stderr
+        for line in server.process.stderr:
+            if "Cannot accept a client" in line:
+                break
+        before = os.times()
+        for client in clients:
+            client.__exit__()
+        battery.replay(server.address, battery.dialogue(script))
+        code, _, err = server.stop()
+        after = os.times()
+    assert code == 0
+    assert "Traceback" not in err
+    assert err.count("Cannot accept") < 50
+    assert after.children_user - before.children_user < TIMEOUT / 2
+
+
+@each_client
+def test_nobody_listens(script: Path, tmp_path: Path) -> None:
+    usage = re.findall(rf"^ +python3 {script.name}(.*)$", battery.docstring(script), re.MULTILINE)
+    result = command(script, "--host", "127.0.0.1", "--port", str(free_port()), *usage[-1].split(), cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(rf"{script.name}: error: 127\.0\.0\.1:\d+: connection refused.*\n", result.stderr)

@@ -1,0 +1,138 @@
+"""Every `console` transcript in the README is executed, section by section, and compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import battery
+from conftest import ROOT, TIMEOUT, WINDOWS
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = {
+    title: blocks
+    for title, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    if (blocks := re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+}
+
+
+def commands(block: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of a transcript with the lines that each one prints."""
+    for text in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, *lines = text.splitlines()
+        yield command, lines
+
+
+def is_server(command: str) -> bool:
+    return re.match(r"python3 (\w+_server|udp_logger)\.py", command) is not None
+
+
+def compare(command: str, output: str, expected: list[str]) -> None:
+    lines = output.splitlines()
+    same = len(lines) == len(expected) and all(map(battery.matches, lines, expected))
+    assert same, f"$ {command}\n{output}\n-- but the README says:\n" + "\n".join(expected)
+
+
+def announced_port(lines: list[str]) -> int:
+    match = re.search(r"listening on .*:(\d+)\.\.\.$", lines[0])
+    assert match, "a server's transcript begins with its announcement"
+    return int(match[1])
+
+
+def needs(block: str) -> None:
+    """Skip, and say why, where the machine lacks what a transcript uses."""
+    for command, lines in commands(block):
+        words = shlex.split(command.replace("|", " | "))
+        programs = [words[0]] + [after for before, after in pairwise(words) if before == "|"]
+        for program in programs:
+            if not shutil.which(program):
+                pytest.skip(f"no {program} here")
+        if is_server(command) and announced_port(lines):
+            kind = socket.SOCK_DGRAM if "--udp" in words or "udp_logger.py" in words else socket.SOCK_STREAM
+            with socket.socket(socket.AF_INET, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", announced_port(lines)))
+                except OSError:
+                    pytest.skip(f"port {announced_port(lines)} is taken")
+
+
+@pytest.mark.skipif(WINDOWS, reason="the transcripts are for a POSIX shell")
+@pytest.mark.parametrize("title", SECTIONS)
+def test_transcripts(title: str, tmp_path: Path) -> None:
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    for block in SECTIONS[title]:
+        needs(block)
+    started: list[tuple[subprocess.Popen[str], str, list[str], str]] = []
+    with ExitStack() as stack:
+        for block in SECTIONS[title]:
+            for command, expected in commands(block):
+                if is_server(command):
+                    process = subprocess.Popen(
+                        ["python3", *shlex.split(command)[1:]],
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                        env=environment,
+                        cwd=tmp_path,
+                    )
+                    stack.callback(process.communicate)
+                    stack.callback(process.kill)
+                    assert process.stdout
+                    started.append((process, command, expected, process.stdout.readline()))
+                else:
+                    result = subprocess.run(
+                        ["bash", "-c", command],
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                        timeout=TIMEOUT,
+                        env=environment,
+                        cwd=tmp_path,
+                        check=False,
+                    )
+                    compare(command, result.stdout, expected)
+        for process, command, expected, first in started:
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=TIMEOUT)
+            compare(command, first + output, [line for line in expected if line != "^C"])
+
+
+def test_there_are_transcripts() -> None:
+    assert SECTIONS
+
+
+@pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
+def test_first_command_runs_the_main_job(tmp_path: Path) -> None:
+    """The README's first command, as it stands there, in an empty folder with the two scripts."""
+    match = re.search(r"^```sh\n(python3 echo_server.*)\n```$", README, re.MULTILINE)
+    assert match
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 9000))
+        except OSError:
+            pytest.skip("port 9000 is taken")
+    for name in ("echo_server.py", "echo_client.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    result = subprocess.run(
+        ["bash", "-c", match[1]], capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path, check=False
+    )
+    assert "Received: Python" in result.stdout
+    assert result.stderr == ""
