@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 HOST, PORT = "localhost", 9000
@@ -31,7 +32,7 @@ MAX_LINE = 64 * 1024  # bytes of an answer to a line typed
 BAR = 0.1  # seconds between two pictures of the progress bar
 
 
-class EchoError(Exception):
+class EchoError(OSError):
     """What came back is not what was sent."""
 
 
@@ -203,17 +204,36 @@ def client_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def connect_udp(host: str, port: int, timeout: float | None) -> socket.socket:
-    """Return a UDP socket that talks to `host` alone, over IPv4 where there is a choice. Raises OSError."""
-    family, _, _, _, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM))
+def connect_udp(address: tuple[str, int], timeout: float | None) -> socket.socket:
+    """Return a UDP socket that talks to `address` alone, over IPv4 where there is a choice. Raises OSError."""
+    family, _, _, _, peer = min(socket.getaddrinfo(*address, type=socket.SOCK_DGRAM))
     connection = socket.socket(family, socket.SOCK_DGRAM)
     connection.settimeout(timeout)
-    connection.connect(address)
+    connection.connect(peer)
     return connection
 
 
-def talk(connection: socket.socket, args: argparse.Namespace) -> None:
-    """Do with `connection` what the command line asks for."""
+def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
+    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
+    try:
+        with connect((args.host, args.port), args.timeout or None) as connection:
+            return talk(connection)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, UnicodeError) as error:
+        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
+        return fail(f"{place}: {explain(error)}")
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def talk(connection: socket.socket, args: argparse.Namespace) -> int:
+    """Do with `connection` what the command line asks for; return the exit status."""
+    show("Connected to server")
     where = f"{args.host}:{args.port}"
     if args.file:
         size = exchange_file(connection, args.file)
@@ -233,6 +253,7 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> None:
             show(b"Sent: " + message)
             exchange(connection, message)
             show(b"Received: " + message)
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -246,18 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.udp and args.file:
         parser.error("--file goes over TCP, which loses nothing")
-    connect = connect_udp if args.udp else lambda host, port, timeout: socket.create_connection((host, port), timeout)
-    try:
-        with connect(args.host, args.port, args.timeout or None) as connection:
-            show("Connected to server")
-            talk(connection, args)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError, EchoError) as error:
-        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
-        print(f"{parser.prog}: error: {place}: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return call(args, partial(talk, args=args), connect_udp if args.udp else socket.create_connection)
 
 
 if __name__ == "__main__":

@@ -180,8 +180,7 @@ def escape(text: str | bytes) -> str:
 def converse(connection: socket.socket, address: Address, rules: argparse.Namespace, crowd: Crowd) -> str:
     """Echo what one client sends until it leaves; return a summary."""
     start = time.monotonic()
-    set_timeout(connection, rules.timeout)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tune(connection, rules.timeout)
     client = Client(rules)
     size = FIRST
     try:
@@ -200,13 +199,15 @@ def converse(connection: socket.socket, address: Address, rules: argparse.Namesp
     return f"{client.messages} messages, {client.size} bytes, {time.monotonic() - start:.1f} s"
 
 
-def set_timeout(connection: socket.socket, seconds: float) -> None:
-    """Bound each wait of `connection`, 0 = not at all. settimeout() costs a poll() for every recv() and sendall()."""
-    milliseconds = round(seconds * 1000)
-    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
-    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+def bind(address: Address, family: int) -> socket.socket:
+    """Return a UDP socket bound to `address`. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def echo_datagrams(listener: socket.socket, stop: threading.Event) -> None:
@@ -238,15 +239,14 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
 
     def attend(connection: socket.socket, address: Address) -> None:
         log.info("Connection from %s", address[:2])
-        summary = "failed"
         try:
             with connection:
                 summary = converse(connection, address)
                 hang_up(connection)
-        except OSError as error:
-            summary = str(error)
-        finally:
             log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
             del live[threading.current_thread()]
 
     listener.settimeout(POLL)
@@ -275,6 +275,19 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             thread.join()
 
 
+def tune(connection: socket.socket, timeout: float) -> None:
+    """Send replies at once, and let no wait last longer than `timeout` seconds (0: for ever): then BlockingIOError.
+
+    settimeout() would do, but costs a poll() before each recv() and send().
+    """
+    milliseconds = round(timeout * 1000) or bool(timeout)
+    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def hang_up(connection: socket.socket) -> None:
     """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
     with suppress(OSError):
@@ -283,24 +296,6 @@ def hang_up(connection: socket.socket) -> None:
         deadline = time.monotonic() + LINGER
         while connection.recv(65536) and time.monotonic() < deadline:
             pass
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a TCP listener on `host`, IPv4 where there is a choice."""
-    family, _, _, _, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    return socket.create_server(address, family=family, backlog=BACKLOG)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a UDP socket on `host`, IPv4 where there is a choice."""
-    family, _, _, _, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM))
-    listener = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
@@ -326,25 +321,35 @@ def server_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace, listen: Callable[[str, int], socket.socket], serve: Callable[..., None]) -> int:
-    """Listen, announce it, and serve until Ctrl-C or SIGTERM; return the exit status."""
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
     level = logging.CRITICAL if args.quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
     stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, interrupt)
     host = f"[{args.host}]" if ":" in args.host else args.host
     try:
-        listener = listen(args.host, args.port)
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
     except (OSError, UnicodeError) as error:
-        reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
-        print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
-        return 1
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
         with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
             print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -364,13 +369,14 @@ def main(argv: list[str] | None = None) -> int:
     if (rules.raw or rules.udp) and (rules.password or rules.rate):
         parser.error("--raw and --udp go without --password (or ECHO_PASSWORD) and --rate")
     if rules.udp:
-        return run(rules, bind, echo_datagrams)
+        return run(rules, echo_datagrams, bind)
     crowd = Crowd()
     threading.stack_size(STACK)
     if hasattr(os, "sched_setaffinity"):  # threads take turns at the interpreter's lock, and fastest so on one core
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
-    status = run(rules, listen, partial(serve, converse=lambda c, a: converse(c, a, rules, crowd)))
+    attend = partial(serve, converse=lambda connection, address: converse(connection, address, rules, crowd))
+    status = run(rules, attend, partial(socket.create_server, backlog=BACKLOG))
     if not status:
         log.info("Server stopped: %d clients, %d messages, %d bytes", crowd.clients, crowd.messages, crowd.size)
     return status

@@ -183,7 +183,7 @@ def crowd(address: Any, talk: Dialogue) -> None:
         for client in clients:
             for side, text in talk:
                 if side == "S":
-                    expect(client, re.sub(r"\d+", "...", text))  # a count of all clients is another one in a crowd
+                    expect(client, text)
             client.rest()
     finally:
         for client in clients:

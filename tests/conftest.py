@@ -86,6 +86,29 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
         raise errors[0]
 
 
+@contextmanager
+def scripted(replies: bytes) -> Iterator[int]:
+    """A server that says `replies` to its one client, whatever that says, and closes its side; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(TIMEOUT)
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(ConnectionError):
+                connection.settimeout(TIMEOUT)
+                connection.sendall(replies)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            thread.join()
+
+
 class LineClient:
     """A client over a real socket that reads lines."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_p
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SERVERS = battery.line_servers()
 CLIENTS = [script for script in SCRIPTS if script.name.endswith("_client.py")]
-OWN = {"main", "converse", "answer", "Client"}  # names that mean another thing in each script
+OWN = {"main", "converse", "answer", "talk"}  # names that mean another thing in each script
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 each_server = pytest.mark.parametrize("script", SERVERS, ids=lambda script: script.stem)
@@ -184,8 +185,21 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
 
 
 @each_client
+@pytest.mark.skipif(WINDOWS, reason="prepared by a POSIX shell")
 def test_nobody_listens(script: Path, tmp_path: Path) -> None:
-    usage = re.findall(rf"^ +python3 {script.name}(.*)$", battery.docstring(script), re.MULTILINE)
-    result = command(script, "--host", "127.0.0.1", "--port", str(free_port()), *usage[-1].split(), cwd=tmp_path)
+    *preparations, usage = re.findall(r"^ +(?!python3 .*_server)(\w.*)$", after("Try it:", script), re.MULTILINE)
+    for line in preparations:
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=TIMEOUT)
+    address = ["127.0.0.1", str(free_port())]
+    words = shlex.split(usage)[2:]
+    if words[:1] == ["localhost"]:
+        words = address + words[2:]
+    else:
+        words += ["--host", address[0], "--port", address[1]]
+    result = command(script, *words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(rf"{script.name}: error: 127\.0\.0\.1:\d+: connection refused.*\n", result.stderr)
+    assert re.fullmatch(rf"{script.name}: error: {':'.join(address)}: connection refused.*\n", result.stderr)
+
+
+def after(mark: str, script: Path) -> str:
+    return battery.docstring(script).partition(mark)[2]

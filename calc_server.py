@@ -1,0 +1,384 @@
+"""Calculator server: evaluates one expression a line, exactly.
+
+    C: 2 + 3
+    S: 5
+    C: 0.1 + 0.2
+    S: 0.3
+    C: 1 / 3
+    S: 0.333333333333
+    C: 2 ** 0.5
+    S: 1.41421356237
+    C: 1 / 0
+    S: ERROR division by zero
+    C: 2 + x
+    S: ERROR unexpected 'x' at column 5
+
+Operators, as in Python: + - * / // % ** and parentheses. Numbers: 12, 1.5, .5, 5., 1.5e3. Arithmetic is exact, on
+fractions; what is not a whole number is shown with 12 digits. A power with a broken exponent is a float. Lines end in
+LF or CRLF and have at most 4096 bytes, numbers at most 1000 digits.
+
+Try it:
+
+    python3 calc_server.py
+    echo '2 + 3' | nc -N localhost 9002
+"""
+
+import argparse
+import logging
+import math
+import operator
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+HOST, PORT = "localhost", 9002
+TIMEOUT = 300.0  # seconds without a line
+MAX_LINE = 4096  # bytes
+LIMIT = 10**1000  # numerators and denominators are smaller
+TOKEN = re.compile(
+    r"""\s* ( (?: [0-9]+ \.? [0-9]* | \.[0-9]+ ) (?: [eE] [-+]? [0-9]+ )?  # a number
+            | \*\* | // | [-+*/%()]
+            | \w+ | \S )""",  # anything else is an error, shown as a whole
+    re.VERBOSE,
+)
+TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
+SIGNS = {"+": "positive", "-": "negative"}
+BINDING = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "positive": 3, "negative": 3, "**": 4}
+CHUNK = 64 * 1024  # bytes to ask for
+STACK = 256 * 1024  # bytes a thread
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+Number = int | Fraction | float
+
+log = logging.getLogger(__name__)
+
+
+class CalcError(ValueError):
+    """The expression has no value, and why."""
+
+
+def answer(line: str) -> str:
+    """Return the value of an expression, or ERROR and the reason."""
+    try:
+        return formatted(evaluate(line))
+    except ZeroDivisionError:
+        return "ERROR division by zero"
+    except OverflowError:
+        return "ERROR number too large"
+    except CalcError as error:
+        return f"ERROR {error}"
+
+
+def evaluate(expression: str) -> Number:
+    """Return the value of `expression`. Raises CalcError, ZeroDivisionError, OverflowError.
+
+    Values and operators wait on two stacks until an operator comes that binds no tighter (Dijkstra's shunting yard).
+    """
+    values: list[Number] = []
+    waiting: list[str] = []
+    tokens = TOKEN.findall(expression)
+    operand = True  # whether one has to come next
+    for index, token in enumerate(tokens):
+        if operand:
+            if token[0] in "0123456789." and token != ".":
+                values.append(number(token))
+                operand = False
+            elif token in SIGNS:
+                waiting.append(SIGNS[token])
+            elif token == "(":
+                waiting.append(token)
+            else:
+                raise unexpected(expression, index)
+        elif token == ")":
+            while waiting and waiting[-1] != "(":
+                apply(waiting.pop(), values)
+            if not waiting:
+                raise unexpected(expression, index)
+            waiting.pop()
+        elif token in BINDING and token != "(":
+            tightness = BINDING[token] + (token == "**")  # which is grouped from the right
+            while waiting and BINDING[waiting[-1]] >= tightness:
+                apply(waiting.pop(), values)
+            waiting.append(token)
+            operand = True
+        else:
+            raise unexpected(expression, index)
+    if operand:
+        raise CalcError("unexpected end of the expression")
+    while waiting:
+        if waiting[-1] == "(":
+            raise CalcError("missing )")
+        apply(waiting.pop(), values)
+    return values[0]
+
+
+def apply(name: str, values: list[Number]) -> None:
+    """Replace the operands on top of `values` by the result."""
+    last = values.pop()
+    if name in ("negative", "positive"):
+        values.append(-last if name == "negative" else last)
+    else:
+        values[-1] = bounded(OPERATIONS[name](values[-1], last))
+
+
+def number(text: str) -> Number:
+    """Return the value of a number. Raises OverflowError."""
+    if text.isdigit():
+        return bounded(int(text))
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, decimals = mantissa.partition(".")
+    power = int(exponent or 0) - len(decimals)
+    if abs(power) > 2 * MAX_LINE:
+        raise OverflowError
+    return bounded(Fraction(int(whole + decimals)) * Fraction(10) ** power)
+
+
+def bounded(value: Number) -> Number:
+    """Return `value`, whole numbers as int. Raises OverflowError if it is beyond LIMIT."""
+    if isinstance(value, int):
+        if -LIMIT < value < LIMIT:
+            return value
+    elif isinstance(value, float):
+        if math.isfinite(value):
+            return value
+    elif -LIMIT < value.numerator < LIMIT and value.denominator < LIMIT:
+        return value.numerator if value.denominator == 1 else value
+    raise OverflowError
+
+
+def divide(a: Number, b: Number) -> Number:
+    """Return a / b, exactly where both are exact. Raises ZeroDivisionError."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b if b and a % b == 0 else Fraction(a, b)
+    quotient: Number = a / b
+    return quotient
+
+
+def power(a: Number, b: Number) -> Number:
+    """Return a ** b, with a bound on the size before it is computed. Raises CalcError, OverflowError."""
+    if isinstance(b, int) and not isinstance(a, float):
+        size = max(abs(a.numerator), a.denominator).bit_length() - 1  # bits, rounded down
+        if size * abs(b) > LIMIT.bit_length():
+            raise OverflowError
+        exact: Number = a**b if b >= 0 else 1 / Fraction(a) ** -b
+        return exact
+    result: float | complex = float(a) ** float(b)
+    if isinstance(result, complex):
+        raise CalcError("no real result")
+    return result
+
+
+OPERATIONS: dict[str, Callable[[Any, Any], Number]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": power,
+}
+
+
+def formatted(value: Number) -> str:
+    """Return a number for people: whole ones in full, others with 12 digits."""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) or 1e-300 < abs(value) < 1e300:
+        return f"{float(value):.12g}"
+    with localcontext() as context:
+        context.prec = 12
+        return f"{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
+
+
+def unexpected(expression: str, index: int) -> CalcError:
+    """Return the complaint about a token of `expression`: what, and where."""
+    for match in list(TOKEN.finditer(expression))[index:]:
+        hint = ": a power is written **" if match[1] == "^" else ""
+        return CalcError(f"unexpected {match[1][:20]!r} at column {match.start(1) + 1}{hint}")
+    raise IndexError(index)
+
+
+def reply(line: bytes) -> str:
+    """Return the answer to a line as it came."""
+    if len(line) > MAX_LINE:
+        return f"ERROR line too long: at most {MAX_LINE} bytes"
+    try:
+        return answer(TELNET.sub(b"", line).decode())
+    except UnicodeDecodeError:
+        return "ERROR not UTF-8"
+
+
+def lines(connection: socket.socket) -> Iterator[bytes]:
+    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+    rest = bytearray()
+    while piece := connection.recv(CHUNK):
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            rest += line[: MAX_LINE + 1 - len(rest)]
+            yield bytes(rest)
+            rest.clear()
+        rest += last[: MAX_LINE + 1 - len(rest)]
+    if rest:
+        yield bytes(rest)
+
+
+def converse(connection: socket.socket, address: Address, timeout: float) -> str:
+    """Answer the lines of one client; return a summary."""
+    tune(connection, timeout)
+    count = 0
+    try:
+        for line in lines(connection):
+            connection.sendall(f"{reply(line)}\n".encode())
+            count += 1
+    except (BlockingIOError, TimeoutError):
+        connection.settimeout(LINGER)
+        connection.sendall(b"ERROR timeout\n")
+    return f"{count} expressions"
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def tune(connection: socket.socket, timeout: float) -> None:
+    """Send replies at once, and let no wait last longer than `timeout` seconds (0: for ever): then BlockingIOError.
+
+    settimeout() would do, but costs a poll() before each recv() and send().
+    """
+    milliseconds = round(timeout * 1000) or bool(timeout)
+    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = server_parser().parse_args(argv)
+    threading.stack_size(STACK)
+    attend = partial(serve, converse=partial(converse, timeout=args.timeout))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Greeting server: tells each client when and from where it has connected, and hangs up.
+
+    S: Time: ...
+    S: Address: ...
+    S: Port: ...
+
+It waits for nothing. UTF-8, lines end in LF, the time is as in an e-mail (RFC 5322). Each connection becomes a line in
+a file, too: time (ISO 8601), address and port, separated by TAB.
+
+Try it:
+
+    python3 greeting_server.py
+    nc localhost 9006
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from email.utils import format_datetime
+from functools import partial
+from typing import Any
+
+HOST, PORT = "localhost", 9006
+TIMEOUT = 10.0  # seconds to take the greeting
+LOG = "connections.txt"
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+def greeting(address: Address, now: datetime) -> str:
+    """Return what a client at `address` is told, `now` with its UTC offset."""
+    return f"Time: {format_datetime(now)}\nAddress: {address[0]}\nPort: {address[1]}\n"
+
+
+def record(address: Address, now: datetime) -> str:
+    """Return the line for the file."""
+    return f"{now.isoformat(timespec='milliseconds')}\t{address[0]}\t{address[1]}\n"
+
+
+def converse(connection: socket.socket, address: Address, file: int, timeout: float) -> str:
+    """Greet one client, and write it down; return a summary. Raises OSError."""
+    connection.settimeout(timeout or None)
+    now = datetime.now().astimezone()
+    text = greeting(address, now)
+    for line in text.splitlines():
+        log.info("%s", line)
+    try:
+        os.write(file, record(address, now).encode())  # whole: the file is open for appending, without a buffer
+    except OSError as error:
+        log.error("Cannot write down %s: %s", address[:2], error)
+    connection.sendall(text.encode())
+    return "greeted"
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = server_parser()
+    parser.add_argument("--log", default=LOG, metavar="FILE", help="append to this file (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        file = os.open(args.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    except OSError as error:
+        return fail(f"cannot write {args.log}: {error.strerror}; choose another --log")
+    attend = partial(serve, converse=partial(converse, file=file, timeout=args.timeout))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Guessing game server: thinks of a number, and says whether it is higher or lower than your guess.
+
+    S: Guess a number between 1 and 100
+    C: 50
+    S: lower
+    C: 25
+    S: higher
+    C: many
+    S: ERROR not a whole number: 'many'
+    C: 42
+    S: correct: 42 in 3 guesses
+
+Each client gets a number of its own. What is not a whole number in the range is not counted. "quit" leaves. UTF-8;
+lines end in LF or CRLF and have at most 100 bytes.
+
+Try it:
+
+    python3 guess_server.py --number 42
+    nc localhost 9003
+"""
+
+import argparse
+import logging
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+HOST, PORT = "localhost", 9003
+TIMEOUT = 300.0  # seconds without a guess
+MAX_LINE = 100  # bytes
+FARTHEST = 10**18  # the numbers to guess are no farther from 0
+TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
+CHUNK = 64 * 1024  # bytes to ask for
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+class Game:
+    """One game: a secret from `low` to `high`, and the guesses so far, `limit` at most (0: as many as it takes)."""
+
+    def __init__(self, low: int, high: int, secret: int, limit: int = 0) -> None:
+        self.low, self.high, self.secret, self.limit = low, high, secret, limit
+        self.guesses = 0
+        self.over = False
+
+    def answer(self, line: bytes) -> str:
+        """Return the reply to a line as it came; `over` tells whether it is the last one."""
+        if len(line) > MAX_LINE:
+            return f"ERROR line too long: at most {MAX_LINE} bytes"
+        text = TELNET.sub(b"", line).decode("utf-8", "backslashreplace").strip()
+        if not re.fullmatch("[-+]?[0-9]+", text):
+            return f"ERROR not a whole number: {text!r}"
+        if not self.low <= int(text) <= self.high:
+            return f"ERROR out of range: {self.low} to {self.high}"
+        self.guesses += 1
+        if int(text) == self.secret:
+            self.over = True
+            return f"correct: {self.secret} in {self.guesses} {'guess' if self.guesses == 1 else 'guesses'}"
+        if self.guesses == self.limit:
+            self.over = True
+            return f"ERROR out of guesses: it was {self.secret}"
+        return "higher" if self.secret > int(text) else "lower"
+
+
+def lines(connection: socket.socket) -> Iterator[bytes]:
+    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+    rest = bytearray()
+    while piece := connection.recv(CHUNK):
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            rest += line[: MAX_LINE + 1 - len(rest)]
+            yield bytes(rest)
+            rest.clear()
+        rest += last[: MAX_LINE + 1 - len(rest)]
+    if rest:
+        yield bytes(rest)
+
+
+def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
+    """Play a game with one client; return a summary."""
+    tune(connection, args.timeout)
+    secret = random.SystemRandom().randint(args.low, args.high) if args.number is None else args.number
+    game = Game(args.low, args.high, secret, args.max_guesses)
+    try:
+        connection.sendall(f"Guess a number between {args.low} and {args.high}\n".encode())
+        for line in lines(connection):
+            if line.strip() == b"quit":
+                break
+            connection.sendall(f"{game.answer(line)}\n".encode())
+            if game.over:
+                break
+    except (BlockingIOError, TimeoutError):
+        connection.settimeout(LINGER)
+        connection.sendall(b"ERROR timeout\n")
+    return f"{game.guesses} guesses"
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def tune(connection: socket.socket, timeout: float) -> None:
+    """Send replies at once, and let no wait last longer than `timeout` seconds (0: for ever): then BlockingIOError.
+
+    settimeout() would do, but costs a poll() before each recv() and send().
+    """
+    milliseconds = round(timeout * 1000) or bool(timeout)
+    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = server_parser()
+    whole = between(-FARTHEST, FARTHEST)
+    parser.add_argument("--low", type=whole, default=1, metavar="N", help="smallest number (default: %(default)s)")
+    parser.add_argument("--high", type=whole, default=100, metavar="N", help="largest number (default: %(default)s)")
+    parser.add_argument("--number", type=whole, metavar="N", help="the number to guess (default: a random one)")
+    parser.add_argument("--max-guesses", type=between(1, 1e9), default=0, metavar="N", help="default: no limit")
+    args = parser.parse_args(argv)
+    if not args.low <= (args.low if args.number is None else args.number) <= args.high:
+        parser.error("--low, --number and --high must not be out of order")
+    attend = partial(serve, converse=partial(converse, args=args))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""JSON lookup server: looks up a key in a dictionary that the client sends along.
+
+    C: {"data": {"name": "Ada", "born": 1815}, "key": "name"}
+    S: {"found": true, "value": "Ada"}
+    C: {"data": {}, "key": "name"}
+    S: {"found": false}
+    C: ["name"]
+    S: {"error": "not an object"}
+
+One JSON object a line (RFC 8259, UTF-8, at most 16 MiB, ended by LF or CRLF), one answer a line. A value may be
+null; of a repeated name the last one counts. NaN, Infinity and numbers too large to be exact are refused.
+
+Try it:
+
+    python3 json_server.py
+    nc localhost 9005
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+HOST, PORT = "localhost", 9005
+TIMEOUT = 60.0  # seconds without a byte
+MAX_LINE = 16 * 1024 * 1024  # bytes
+MAX_DIGITS = 4300  # of an integer; Python's own limit, where it has one
+CHUNK = 256 * 1024  # bytes to ask for
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+def answer(line: bytes) -> dict[str, Any]:
+    """Return the reply to one request."""
+    if len(line) > MAX_LINE:
+        return {"error": f"line too long: at most {MAX_LINE} bytes"}
+    try:
+        return look_up(parse(line.decode()))
+    except UnicodeDecodeError:
+        return {"error": "not UTF-8"}
+    except ValueError as error:
+        return {"error": str(error)}
+    except (RecursionError, MemoryError):
+        return {"error": "nested too deeply"}
+
+
+def look_up(request: Any) -> dict[str, Any]:
+    """Return the value that `request` asks for. Raises ValueError if it is not a request."""
+    if not isinstance(request, dict):
+        raise ValueError("not an object")
+    for name, kind, words in (("data", dict, "an object"), ("key", str, "a string")):
+        if name not in request:
+            raise ValueError(f'"{name}" is missing')
+        if not isinstance(request[name], kind):
+            raise ValueError(f'"{name}" is not {words}')
+    data, key = request["data"], request["key"]
+    return {"found": True, "value": data[key]} if key in data else {"found": False}
+
+
+def parse(text: str) -> Any:
+    """Return what a JSON text means. Raises ValueError, RecursionError or MemoryError."""
+    return json.loads(text, parse_int=whole, parse_float=broken, parse_constant=constant)
+
+
+def whole(text: str) -> int:
+    """Return an integer. Raises ValueError if it has too many digits, whose conversion would take too long."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"number too large: more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def broken(text: str) -> float:
+    """Return a float. Raises ValueError if it would become infinite."""
+    if abs(value := float(text)) == float("inf"):
+        raise ValueError(f"number too large: {text[:60]}")
+    return value
+
+
+def constant(text: str) -> None:
+    """Refuse NaN and Infinity. Raises ValueError."""
+    raise ValueError(f"{text} is not JSON")
+
+
+def lines(connection: socket.socket) -> Iterator[bytes]:
+    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+    rest = bytearray()
+    while piece := connection.recv(CHUNK):
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            rest += line[: MAX_LINE + 1 - len(rest)]
+            yield bytes(rest)
+            rest.clear()
+        rest += last[: MAX_LINE + 1 - len(rest)]
+    if rest:
+        yield bytes(rest)
+
+
+def converse(connection: socket.socket, address: Address, timeout: float) -> str:
+    """Answer the requests of one client; return a summary."""
+    connection.settimeout(timeout or None)
+    count = 0
+    try:
+        for line in lines(connection):
+            connection.sendall(encoded(answer(line)))
+            count += 1
+    except TimeoutError:
+        connection.sendall(encoded({"error": "timeout"}))
+    return f"{count} requests"
+
+
+def encoded(reply: dict[str, Any]) -> bytes:
+    """Return a reply as it goes over the wire: in ASCII, with no control character."""
+    return json.dumps(reply).encode() + b"\n"
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = server_parser().parse_args(argv)
+    attend = partial(serve, converse=partial(converse, timeout=args.timeout))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

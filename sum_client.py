@@ -1,0 +1,135 @@
+"""Sum client: sends numbers to sum_server.py, and prints their sum.
+
+The numbers are the arguments, or else what stands on stdin, separated by white space: as many as you like.
+
+Try it:
+
+    python3 sum_server.py
+    python3 sum_client.py 1 2 3
+"""
+
+import argparse
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+
+HOST, PORT = "127.0.0.1", 1234
+TIMEOUT = 60.0  # seconds without an answer
+MAX_ANSWER = 64 * 1024  # bytes
+BATCH = 1000  # numbers sent at once
+
+
+def wire_format(numbers: Iterable[str]) -> Iterator[bytes]:
+    """Yield the list as it goes over the wire, in pieces."""
+    batch = []
+    for number in numbers:
+        text = re.sub(r"^([-+]?)\.", r"\g<1>0.", number)  # a leading point would end the list
+        batch.append(text.replace("|", "?").encode("utf-8", "surrogateescape") + b"|")
+        if len(batch) == BATCH:
+            yield b"".join(batch)
+            batch.clear()
+    yield b"".join([*batch, b"."])
+
+
+def talk(connection: socket.socket, numbers: Iterable[str]) -> int:
+    """Send the list and print the sum. Raises OSError, also for numbers that the server refuses."""
+    with suppress(BrokenPipeError, ConnectionResetError):  # it has refused one, and says so
+        for piece in wire_format(numbers):
+            connection.sendall(piece)
+    with connection.makefile("rb") as answers:
+        answer = answers.readline(MAX_ANSWER)
+    if not answer.endswith(b"\n"):
+        raise ConnectionError("the server hung up")
+    if answer.startswith(b"ERROR "):
+        raise ConnectionError(escape(answer.removeprefix(b"ERROR ").rstrip()))
+    show(answer.rstrip(b"\r\n"))
+    return 0
+
+
+def words() -> Iterator[str]:
+    """Yield the words of stdin."""
+    for line in sys.stdin.buffer:
+        yield from line.decode("utf-8", "surrogateescape").split()
+
+
+def show(line: str | bytes) -> None:
+    """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
+    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    try:
+        print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(0)
+
+
+def escape(text: str | bytes) -> str:
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def explain(error: Exception) -> str:
+    """Return in words what went wrong, and what to do about it."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; start the server, or check --host and --port"
+    if isinstance(error, TimeoutError):
+        return "no answer in time; try a longer --timeout"
+    if isinstance(error, socket.gaierror):
+        return "unknown host; check --host"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def client_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all clients have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="the server's port (default: %(default)s)")
+    patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    return parser
+
+
+def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
+    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
+    try:
+        with connect((args.host, args.port), args.timeout or None) as connection:
+            return talk(connection)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, UnicodeError) as error:
+        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
+        return fail(f"{place}: {explain(error)}")
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = client_parser()
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="default: the words of stdin")
+    args = parser.parse_args(argv)
+    return call(args, partial(talk, numbers=args.numbers or words()), socket.create_connection)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

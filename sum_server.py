@@ -1,0 +1,232 @@
+"""Sum server: adds up a list of numbers, exactly.
+
+    C: 1|2|3|.
+    S: 6
+
+Each number is followed by "|"; a "." where a number would begin ends the list, and after the sum the server hangs up.
+Numbers have up to 4000 digits: 12, -12, 0.5, but not .5, as that would be the end. White space around a number does not
+count. The list may be as long as you like: it is summed up as it comes.
+
+Try it:
+
+    python3 sum_server.py
+    echo '1|2|3|.' | nc 127.0.0.1 1234
+"""
+
+import argparse
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+HOST, PORT = "127.0.0.1", 1234
+TIMEOUT = 60.0  # seconds without a byte
+MAX_DIGITS = 4000
+MAX_TOKEN = MAX_DIGITS + len("-.") + 2  # bytes, with one space on either side
+NUMBER = re.compile(rb"[-+]?[0-9]+(\.[0-9]+)?")
+CHUNK = 64 * 1024  # bytes to ask for
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.1  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+class Sum:
+    """A sum that grows: an integer, and how many of its last digits stand behind the point."""
+
+    def __init__(self) -> None:
+        self.total = self.places = self.count = 0
+
+    def add(self, token: bytes) -> None:
+        """Add the number that `token` spells. Raises ValueError if it is none."""
+        token = token.strip()
+        if not NUMBER.fullmatch(token) or sum(map(token.count, b"0123456789")) > MAX_DIGITS:
+            raise ValueError(f"not a number: '{escape(token[:60])}'")
+        whole, _, decimals = token.partition(b".")
+        if len(decimals) > self.places:
+            self.total *= 10 ** (len(decimals) - self.places)
+            self.places = len(decimals)
+        self.total += int(whole + decimals) * 10 ** (self.places - len(decimals))
+        self.count += 1
+
+    def __str__(self) -> str:
+        whole, decimals = divmod(abs(self.total), 10**self.places)
+        sign = "-" if self.total < 0 else ""
+        return f"{sign}{whole}.{decimals:0{self.places or 1}}".rstrip("0").rstrip(".")
+
+
+def add_up(pieces: Iterator[bytes]) -> Sum:
+    """Return the sum of the list that comes in `pieces`. Raises ValueError if it is not well-formed."""
+    result = Sum()
+    rest = b""
+    for piece in pieces:
+        *tokens, rest = (rest + piece).split(b"|")
+        for token in tokens:
+            if token.lstrip().startswith(b"."):
+                return result
+            result.add(token)
+        if rest.lstrip().startswith(b"."):
+            return result
+        rest = squeezed(rest)
+        if len(rest) > MAX_TOKEN:
+            result.add(rest)
+    raise ValueError("the list has no end: the '.' is missing")
+
+
+def squeezed(token: bytes) -> bytes:
+    """Return the beginning of a token with at most one space on either side, so that white space fills no memory."""
+    core = token.strip()
+    return b" " * (token[:1].isspace()) + core + b" " * (token[-1:].isspace() and bool(core))
+
+
+def converse(connection: socket.socket, address: Address, timeout: float) -> str:
+    """Answer one client with the sum of its list; return a summary."""
+    connection.settimeout(timeout or None)
+    try:
+        result = add_up(iter(partial(connection.recv, CHUNK), b""))
+    except ValueError as error:
+        connection.sendall(f"ERROR {error}\n".encode())
+        return str(error)
+    except TimeoutError:
+        connection.sendall(b"ERROR timeout\n")
+        return "timeout"
+    connection.sendall(f"{result}\n".encode())
+    return f"{result.count} numbers"
+
+
+def escape(text: str | bytes) -> str:
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr why the job failed; return the exit status."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = server_parser().parse_args(argv)
+    attend = partial(serve, converse=partial(converse, timeout=args.timeout))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import ROOT, Server, command, scripted
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    with Server(ROOT / "sum_server.py", "--quiet") as server:
+        yield str(server.address[1])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "total"),
+    [("1 2 3", "6"), ("0.1 0.2", "0.3"), (".5 -.25", "0.25"), ("-1", "-1"), ("9" * 4000 + " 1", "1" + "0" * 4000)],
+)
+def test_prints_the_sum(port: str, numbers: str, total: str) -> None:
+    result = command("sum_client.py", "--port", port, *numbers.split())
+    assert (result.returncode, result.stdout, result.stderr) == (0, total + "\n", "")
+
+
+def test_numbers_from_stdin(port: str) -> None:
+    result = command("sum_client.py", "--port", port, stdin="1 2\n3\n" * 100_000)
+    assert (result.returncode, result.stdout) == (0, "600000\n")
+    assert command("sum_client.py", "--port", port).stdout == "0\n"
+
+
+@pytest.mark.parametrize("bad", ["abc", "1|2", ".", "1e3"])
+def test_what_is_no_number(port: str, bad: str) -> None:
+    result = command("sum_client.py", "--port", port, "1", bad, *["2"] * 10)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"sum_client.py: error: 127.0.0.1:{port}: not a number: '")
+    assert result.stderr.count("\n") == 1
+
+
+def test_refusal_in_a_long_list(port: str) -> None:
+    result = command("sum_client.py", "--port", port, stdin="x " + "1 " * 2_000_000)
+    assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: not a number: 'x'\n")
+
+
+def test_hang_up() -> None:
+    with scripted(b"6") as port:
+        result = command("sum_client.py", "--port", str(port), "1")
+    assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: the server hung up\n")
