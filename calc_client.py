@@ -41,6 +41,8 @@ def talk(connection: socket.socket, expressions: Iterable[bytes], lenient: bool)
 
 def typed_lines() -> Iterator[bytes]:
     """Yield the lines of stdin without their ends; on a terminal with a prompt and line editing."""
+    if not sys.stdin:
+        return
     if not sys.stdin.isatty():
         yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
         return
@@ -96,7 +98,7 @@ def client_parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").replace("%", "%%")
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="the server's port (default: %(default)s)")
+    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
     patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
     parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
     return parser
@@ -110,13 +112,14 @@ def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[.
     except KeyboardInterrupt:
         return 130
     except (OSError, UnicodeError) as error:
-        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
-        return fail(f"{place}: {explain(error)}")
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
 
 
 def fail(reason: str) -> int:
-    """Say on stderr why the job failed; return the exit status."""
-    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

@@ -68,11 +68,14 @@ def exchange_file(connection: socket.socket, path: str) -> int:
 
     def send() -> int:
         total = 0
-        while piece := file.read(CHUNK):
-            sent.update(piece)
-            connection.sendall(piece)
-            total += len(piece)
-        connection.shutdown(socket.SHUT_WR)
+        try:
+            while piece := file.read(CHUNK):
+                sent.update(piece)
+                connection.sendall(piece)
+                total += len(piece)
+        finally:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
         return total
 
     with open(path, "rb") as file, ThreadPoolExecutor(1) as executor:
@@ -87,8 +90,11 @@ def exchange_file(connection: socket.socket, path: str) -> int:
                 connection.shutdown(socket.SHUT_RDWR)  # wakes send(), should it still wait for room
         try:
             total = sending.result()
-        except OSError as error:
+        except (ConnectionError, TimeoutError) as error:
             raise EchoError(f"missing echo: {size} bytes came back, then the end") from error
+        except OSError as error:
+            error.filename = path
+            raise
     if size < total:
         raise EchoError(f"missing echo: {size} of {total} bytes came back, then the end")
     if received.digest() != sent.digest():
@@ -105,8 +111,10 @@ def interact(connection: socket.socket) -> None:
         return
     with connection.makefile("rb") as answers:
         for line in typed_lines():
+            if len(line) > MAX_LINE:  # more than the sockets hold would have to be read while it is sent
+                raise EchoError("line too long: send it with --file")
             connection.sendall(line + b"\n")
-            answer = answers.readline(MAX_LINE)
+            answer = answers.readline(MAX_LINE + 2)
             if not answer:
                 raise EchoError("missing echo: the server hung up")
             show(answer.rstrip(b"\r\n"))
@@ -119,6 +127,8 @@ def interact(connection: socket.socket) -> None:
 
 def typed_lines() -> Iterator[bytes]:
     """Yield the lines of stdin without their ends; on a terminal with a prompt and line editing."""
+    if not sys.stdin:
+        return
     if not sys.stdin.isatty():
         yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
         return
@@ -134,24 +144,20 @@ def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
     """Pass `pieces` on, of `total` bytes, and meanwhile draw a bar on stderr if it is a terminal."""
     start = drawn = time.monotonic()
     done = 0
-    terminal = sys.stderr.isatty()
-    for piece in pieces:
-        yield piece
-        done += len(piece)
-        now = time.monotonic()
-        if terminal and now - drawn >= BAR:
-            drawn = now
-            share, rate = done / max(total, done), done / (now - start)
-            bar = "#" * round(40 * share)
-            left = (max(total, done) - done) / rate
-            print(
-                f"\r[{bar:40}] {share:4.0%} {rate / 1e6:7.1f} MB/s {left:5.0f} s left",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-    if drawn != start:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    try:
+        for piece in pieces:
+            yield piece
+            done += len(piece)
+            now = time.monotonic()
+            if sys.stderr.isatty() and now - drawn >= BAR:
+                drawn = now
+                share, rate = done / max(total, done), done / (now - start)
+                left = (max(total, done) - done) / rate
+                line = f"[{'#' * round(40 * share):40}] {share:4.0%} {rate / 1e6:7.1f} MB/s {left:5.0f} s left"
+                print(f"\r{line}", end="", file=sys.stderr, flush=True)
+    finally:
+        if drawn != start:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def show(line: str | bytes) -> None:
@@ -198,7 +204,7 @@ def client_parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").replace("%", "%%")
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="the server's port (default: %(default)s)")
+    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
     patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
     parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
     return parser
@@ -208,6 +214,7 @@ def connect_udp(address: tuple[str, int], timeout: float | None) -> socket.socke
     """Return a UDP socket that talks to `address` alone, over IPv4 where there is a choice. Raises OSError."""
     family, _, _, _, peer = min(socket.getaddrinfo(*address, type=socket.SOCK_DGRAM))
     connection = socket.socket(family, socket.SOCK_DGRAM)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_DATAGRAM)  # macOS would send 9216 bytes at most
     connection.settimeout(timeout)
     connection.connect(peer)
     return connection
@@ -221,13 +228,14 @@ def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[.
     except KeyboardInterrupt:
         return 130
     except (OSError, UnicodeError) as error:
-        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
-        return fail(f"{place}: {explain(error)}")
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
 
 
 def fail(reason: str) -> int:
-    """Say on stderr why the job failed; return the exit status."""
-    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -235,7 +243,7 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> int:
     """Do with `connection` what the command line asks for; return the exit status."""
     show("Connected to server")
     where = f"{args.host}:{args.port}"
-    if args.file:
+    if args.file is not None:
         size = exchange_file(connection, args.file)
         show(f"Sent: {args.file}")
         show(f"Received: the same {size} bytes")
@@ -265,7 +273,7 @@ def main(argv: list[str] | None = None) -> int:
     job.add_argument("-i", "--interactive", action="store_true", help="send the lines of stdin")
     job.add_argument("messages", nargs="*", default=[], metavar="MESSAGE", help=f"default: {' '.join(MESSAGES)}")
     args = parser.parse_args(argv)
-    if args.udp and args.file:
+    if args.udp and args.file is not None:
         parser.error("--file goes over TCP, which loses nothing")
     return call(args, partial(talk, args=args), connect_udp if args.udp else socket.create_connection)
 

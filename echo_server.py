@@ -48,8 +48,10 @@ LONGEST_COMMAND = max(map(len, COMMANDS))
 MAX_SHOWN = 200  # characters of a message in the log and in HISTORY
 MAX_KEPT = 4 * MAX_SHOWN  # bytes of a message kept for them: a character of UTF-8 has at most 4
 MAX_ATTEMPTS = 3  # wrong passwords
-BULK = 4096  # bytes: a piece so large is logged as one
-FIRST, LAST = 1024, 256 * 1024  # bytes to ask for at first, and at most: it doubles whenever they all come
+BULK = 4096  # bytes: of a piece so large only the first message is logged
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
+MAX_PIECE = 256 * 1024  # bytes
+FIRST_PIECE = 1024 if DONT_WAIT else MAX_PIECE  # bytes to ask for until more come: what an idle client costs
 MAX_DATAGRAM = 65_535  # bytes
 LOWEST_PORT = 1024  # datagrams from below may come from another echo service: a loop without end (CVE-2024-2169)
 STACK = 256 * 1024  # bytes a thread
@@ -80,26 +82,33 @@ class Client:
         self.size += size
         self.recent.extend([message[:MAX_KEPT] for message in messages[-self.rules.history :]])
 
-    def answer(self, piece: bytes, now: float, crowd: "Crowd") -> bytes:
-        """Return the replies to what came in one piece at `now` (seconds); `leaving` tells if they are the last."""
+    def answer(self, piece: bytes, now: float, crowd: "Crowd") -> Iterator[bytes]:
+        """Yield the replies to what came in one piece at `now` (seconds), until `leaving`."""
         rules = self.rules
         one = rules.raw or piece.find(b"\n", 0, -1) < 0
         messages = [piece] if one else BytesIO(piece).readlines()
         short = [message for message in messages if len(message) <= LONGEST_COMMAND]
         special = rules.password or rules.rate or (not rules.raw and COMMANDS.intersection(short))
-        if special or (len(piece) < BULK and log.isEnabledFor(logging.INFO)):
-            return b"".join([self.reply(message, now, crowd) for message in messages if not self.leaving])
-        self.count(messages, len(piece))
-        log.info("Echoed: %d bytes at once", len(piece))
-        return piece
+        verbose = log.isEnabledFor(logging.INFO)
+        if special or (verbose and len(piece) < BULK):
+            for message in messages:
+                if not self.leaving:
+                    yield self.reply(message, now, crowd)
+        else:
+            self.count(messages, len(piece))
+            if verbose:
+                log.info("Received: %s", shown(messages[0]))
+            yield piece
+            if verbose:
+                log.info("Echoed: %s", shown(messages[0]))
 
     def reply(self, message: bytes, now: float, crowd: "Crowd") -> bytes:
         """Return the reply to one message: itself, as a rule."""
         rules, line = self.rules, without_end(message)
-        if not self.authenticated or (rules.password and line.startswith(b"AUTH")):
+        if not self.authenticated or (rules.password and is_auth(line)):
             return self.authenticate(line)
         log.info("Received: %s", shown(message))
-        if line in COMMANDS and not rules.raw:
+        if message in COMMANDS and not rules.raw:
             return self.obey(line, crowd)
         if rules.rate:
             if len(self.times) == rules.rate and now - self.times[0] < 1:
@@ -114,7 +123,7 @@ class Client:
         if hmac.compare_digest(line, b"AUTH " + self.rules.password):
             self.authenticated = True
             return b"OK\n"
-        self.attempts += line.startswith(b"AUTH")
+        self.attempts += is_auth(line)
         self.leaving = self.attempts == MAX_ATTEMPTS
         return b"ERROR authentication required\n"
 
@@ -165,6 +174,11 @@ def without_end(message: bytes) -> bytes:
     return message.removesuffix(b"\n").removesuffix(b"\r")
 
 
+def is_auth(line: bytes) -> bool:
+    """Tell whether `line` offers a password."""
+    return line.split(b" ")[0] == b"AUTH"
+
+
 def shown(message: bytes) -> str:
     """Return `message` as the log shows it: escaped, on one line, cut."""
     return escape(without_end(message[:MAX_KEPT]))[:MAX_SHOWN]
@@ -182,18 +196,22 @@ def converse(connection: socket.socket, address: Address, rules: argparse.Namesp
     start = time.monotonic()
     tune(connection, rules.timeout)
     client = Client(rules)
-    size = FIRST
+    size = FIRST_PIECE
     try:
         with crowd.seat(client) as room:
             if not room:
                 connection.sendall(b"ERROR server busy\n")
             while room and not client.leaving and (piece := connection.recv(size)):
-                connection.sendall(client.answer(piece, time.monotonic(), crowd))
-                if len(piece) == size < LAST:
-                    size *= 2
+                if len(piece) == size < MAX_PIECE:
+                    size = MAX_PIECE
+                    with suppress(BlockingIOError):
+                        piece += connection.recv(MAX_PIECE, DONT_WAIT)
+                for reply in client.answer(piece, time.monotonic(), crowd):
+                    connection.sendall(reply)
     except (TimeoutError, BlockingIOError):
         connection.settimeout(LINGER)
-        connection.sendall(b"" if rules.raw else b"ERROR timeout\n")
+        with suppress(OSError):
+            connection.sendall(b"" if rules.raw else b"ERROR timeout\n")
     except OSError as error:
         log.info("Connection lost %s: %s", address[:2], error)
     return f"{client.messages} messages, {client.size} bytes, {time.monotonic() - start:.1f} s"
@@ -203,6 +221,7 @@ def bind(address: Address, family: int) -> socket.socket:
     """Return a UDP socket bound to `address`. Raises OSError."""
     listener = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_DATAGRAM)  # macOS would send 9216 bytes at most
         listener.bind(address)
     except OSError:
         listener.close()
@@ -244,7 +263,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
                 summary = converse(connection, address)
                 hang_up(connection)
             log.info("Connection closed %s: %s", address[:2], summary)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             log.info("Connection lost %s: %s", address[:2], error)
         finally:
             del live[threading.current_thread()]
@@ -256,7 +275,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
                 connection, address = listener.accept()
             except TimeoutError:
                 continue
-            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+            except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
                 log.warning("Cannot accept a client: %s", error)
                 time.sleep(POLL)
                 continue
@@ -264,7 +283,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             live[thread] = connection
             try:
                 thread.start()
-            except RuntimeError as error:  # out of threads
+            except (RuntimeError, MemoryError) as error:  # out of threads
                 log.warning("Cannot serve %s: %s", address[:2], error)
                 live.pop(thread).close()
     finally:
@@ -280,7 +299,7 @@ def tune(connection: socket.socket, timeout: float) -> None:
 
     settimeout() would do, but costs a poll() before each recv() and send().
     """
-    milliseconds = round(timeout * 1000) or bool(timeout)
+    milliseconds = int(timeout * 1000 + 0.999)
     timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
     value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
@@ -331,8 +350,8 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
         signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):  # the last one is Windows' Ctrl-Break
+        signal.signal(getattr(signal, name), interrupt)
     host = f"[{args.host}]" if ":" in args.host else args.host
     try:
         family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
@@ -347,8 +366,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
 
 
 def fail(reason: str) -> int:
-    """Say on stderr why the job failed; return the exit status."""
-    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -363,16 +383,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--history", type=between(0, 1e6), default=10, metavar="N", help="messages that HISTORY tells")
     parser.add_argument("--max-clients", type=between(1, 1e6), default=1000, metavar="N", help="clients at once")
     rules = parser.parse_args(argv)
-    if rules.password == "":
-        parser.error("--password must not be empty")
-    rules.password = os.fsencode(os.environ.get("ECHO_PASSWORD", "") if rules.password is None else rules.password)
+    text = os.environ.get("ECHO_PASSWORD") or None if rules.password is None else rules.password
+    rules.password = os.fsencode(text or "")
+    if text is not None and rules.password.splitlines() != [rules.password]:
+        parser.error("the password must be one line, without a line end")
     if (rules.raw or rules.udp) and (rules.password or rules.rate):
         parser.error("--raw and --udp go without --password (or ECHO_PASSWORD) and --rate")
     if rules.udp:
         return run(rules, echo_datagrams, bind)
     crowd = Crowd()
     threading.stack_size(STACK)
-    if hasattr(os, "sched_setaffinity"):  # threads take turns at the interpreter's lock, and fastest so on one core
+    with suppress(AttributeError, OSError):  # threads take turns at the interpreter's lock, and fastest so on one core
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
     attend = partial(serve, converse=lambda connection, address: converse(connection, address, rules, crowd))

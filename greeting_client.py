@@ -75,13 +75,14 @@ def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[.
     except KeyboardInterrupt:
         return 130
     except (OSError, UnicodeError) as error:
-        place = getattr(error, "filename", None) or f"{args.host}:{args.port}"
-        return fail(f"{place}: {explain(error)}")
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
 
 
 def fail(reason: str) -> int:
-    """Say on stderr why the job failed; return the exit status."""
-    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

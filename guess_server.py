@@ -125,7 +125,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
                 summary = converse(connection, address)
                 hang_up(connection)
             log.info("Connection closed %s: %s", address[:2], summary)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             log.info("Connection lost %s: %s", address[:2], error)
         finally:
             del live[threading.current_thread()]
@@ -137,7 +137,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
                 connection, address = listener.accept()
             except TimeoutError:
                 continue
-            except OSError as error:  # most likely out of descriptors: without a pause this would spin
+            except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
                 log.warning("Cannot accept a client: %s", error)
                 time.sleep(POLL)
                 continue
@@ -145,7 +145,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             live[thread] = connection
             try:
                 thread.start()
-            except RuntimeError as error:  # out of threads
+            except (RuntimeError, MemoryError) as error:  # out of threads
                 log.warning("Cannot serve %s: %s", address[:2], error)
                 live.pop(thread).close()
     finally:
@@ -161,7 +161,7 @@ def tune(connection: socket.socket, timeout: float) -> None:
 
     settimeout() would do, but costs a poll() before each recv() and send().
     """
-    milliseconds = round(timeout * 1000) or bool(timeout)
+    milliseconds = int(timeout * 1000 + 0.999)
     timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
     value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
@@ -212,8 +212,8 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
         signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):  # the last one is Windows' Ctrl-Break
+        signal.signal(getattr(signal, name), interrupt)
     host = f"[{args.host}]" if ":" in args.host else args.host
     try:
         family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
@@ -228,8 +228,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
 
 
 def fail(reason: str) -> int:
-    """Say on stderr why the job failed; return the exit status."""
-    print(f"{os.path.basename(sys.argv[0])}: error: {reason}", file=sys.stderr)
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import re
 import signal
@@ -63,7 +64,7 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
 
     def run() -> None:
         try:
-            if asyncio.iscoroutinefunction(serve):
+            if inspect.iscoroutinefunction(serve):
                 asyncio.run(until_cancelled())
             else:
                 started.set()

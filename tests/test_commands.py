@@ -125,9 +125,7 @@ def test_port_in_use(script: Path, tmp_path: Path) -> None:
         port = str(other.getsockname()[1])
         result = command(script, "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(
-        rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .*in use.*\n", result.stderr, re.I
-    )
+    assert re.fullmatch(rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr)
 
 
 @each_server

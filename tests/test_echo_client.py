@@ -208,6 +208,34 @@ def test_interactive_reads_a_pipe() -> None:
     ]
 
 
+def test_interactive_line_that_is_too_long() -> None:
+    with Server(ECHO) as server:
+        result = to(server, "-i", stdin="x" * 70_000 + "\nHello\n")
+    assert (result.returncode, result.stdout) == (1, "Connected to server\n")
+    assert result.stderr.endswith(": line too long: send it with --file\n")
+
+
+@pytest.mark.skipif(WINDOWS, reason="closes a descriptor by a POSIX shell")
+def test_interactive_without_stdin() -> None:
+    with Server(ECHO) as server:
+        line = f"{sys.executable} {SCRIPT} --port {server.address[1]} -i <&-"
+        result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "Connected to server\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_file_that_cannot_be_read() -> None:
+    with Server(ECHO, "--raw") as server:
+        result = to(server, "--file", "/proc/self/mem")
+    assert (result.returncode, result.stderr) == (1, "echo_client.py: error: /proc/self/mem: Input/output error\n")
+
+
+def test_error_is_one_line() -> None:
+    result = command(SCRIPT, "--host", "a\nb\x1b[31m")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr[:-1].isprintable()
+
+
 def test_interactive_without_server() -> None:
     with peer(lambda connection: None) as options:
         result = command(SCRIPT, *options, "-i", stdin="one\n")
@@ -235,7 +263,7 @@ def test_unknown_host() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--ping", "0"], ["--udp", "--file", "x"], ["--ping", "1", "-i"], ["--port", "65536"]]
+    "wrong", [["--ping", "0"], ["--udp", "--file", ""], ["--ping", "1", "-i"], ["--port", "65536"], ["--port", "0"]]
 )
 def test_wrong_usage(wrong: list[str]) -> None:
     result = command(SCRIPT, *wrong)
