@@ -48,7 +48,6 @@ LONGEST_COMMAND = max(map(len, COMMANDS))
 MAX_SHOWN = 200  # characters of a message in the log and in HISTORY
 MAX_KEPT = 4 * MAX_SHOWN  # bytes of a message kept for them: a character of UTF-8 has at most 4
 MAX_ATTEMPTS = 3  # wrong passwords
-BULK = 4096  # bytes: of a piece so large only the first message is logged
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
 MAX_PIECE = 256 * 1024  # bytes
 FIRST_PIECE = 1024 if DONT_WAIT else MAX_PIECE  # bytes to ask for until more come: what an idle client costs
@@ -89,18 +88,13 @@ class Client:
         messages = [piece] if one else BytesIO(piece).readlines()
         short = [message for message in messages if len(message) <= LONGEST_COMMAND]
         special = rules.password or rules.rate or (not rules.raw and COMMANDS.intersection(short))
-        verbose = log.isEnabledFor(logging.INFO)
-        if special or (verbose and len(piece) < BULK):
+        if special or log.isEnabledFor(logging.INFO):
             for message in messages:
                 if not self.leaving:
                     yield self.reply(message, now, crowd)
         else:
             self.count(messages, len(piece))
-            if verbose:
-                log.info("Received: %s", shown(messages[0]))
             yield piece
-            if verbose:
-                log.info("Echoed: %s", shown(messages[0]))
 
     def reply(self, message: bytes, now: float, crowd: "Crowd") -> bytes:
         """Return the reply to one message: itself, as a rule."""
@@ -307,6 +301,13 @@ def tune(connection: socket.socket, timeout: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def stay_on_one_core() -> None:
+    """Make many busy threads two to three times as fast: they take turns at one lock, and so need not wake a core."""
+    with suppress(AttributeError, OSError):  # Linux only
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
 def hang_up(connection: socket.socket) -> None:
     """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
     with suppress(OSError):
@@ -393,9 +394,7 @@ def main(argv: list[str] | None = None) -> int:
         return run(rules, echo_datagrams, bind)
     crowd = Crowd()
     threading.stack_size(STACK)
-    with suppress(AttributeError, OSError):  # threads take turns at the interpreter's lock, and fastest so on one core
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+    stay_on_one_core()
     attend = partial(serve, converse=lambda connection, address: converse(connection, address, rules, crowd))
     status = run(rules, attend, partial(socket.create_server, backlog=BACKLOG))
     if not status:

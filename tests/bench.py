@@ -9,6 +9,7 @@ ours is better; it is the median of the rounds' ratios. Behind it stands what bo
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -234,7 +235,92 @@ def p99(port: int, count: int = 3000) -> float:
     return statistics.quantiles(times, n=100)[-1]
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo}
+# The calculator
+
+WHOLE = ["2 + 3", "2 + 3 * 4 - 5", "(17 + 4) * (9 - 2) % 10", "2 ** 10 // 7", "-(3 - 12) * 4", "1000000 * 1000000 + 1"]
+MIXED = [*WHOLE, "0.1 + 0.2", "1.5 * 4 - 2.25", "22 / 7", "3.14 * 2 ** 2", "(1.1 + 2.2) / 3", "100 / 8"]
+
+AST_WALKER = """
+import ast, operator
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+             ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.USub: operator.neg}
+def walk(node):
+    if isinstance(node, ast.Expression):
+        return walk(node.body)
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.BinOp):
+        return OPERATORS[type(node.op)](walk(node.left), walk(node.right))
+    return OPERATORS[type(node.op)](walk(node.operand))
+def evaluate(expression):
+    return walk(ast.parse(expression, mode="eval"))
+"""
+
+EVALUATORS = {
+    OURS: "from calc_server import evaluate",
+    "simpleeval": "from simpleeval import simple_eval as evaluate",
+    "ast walker": AST_WALKER,
+}
+
+CALC_SERVER = """
+import socket, threading
+{}
+def converse(connection):
+    with connection, connection.makefile("rb") as lines:
+        for line in lines:
+            connection.sendall(str(evaluate(line.decode().strip())).encode() + b"\\n")
+listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+print(f"Server listening on 127.0.0.1:{{listener.getsockname()[1]}}...", flush=True)
+while True:
+    connection, _ = listener.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threading.Thread(target=converse, args=(connection,), daemon=True).start()
+"""
+
+
+def calc(rounds: int) -> list[Row]:
+    """The calculator beside others."""
+    sys.path.insert(0, str(ROOT))
+    servers: Commands = {
+        OURS: script("calc_server.py"),
+        "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"])) if has("simpleeval") else None,
+        "threads, Python's eval": python(CALC_SERVER.format("evaluate = eval")),
+    }
+    line = "(17 + 4) * (9 - 2) % 10\n"
+    return [
+        *evaluations("calc, integers", WHOLE, rounds),
+        *evaluations("calc, with decimals", MIXED, rounds),
+        *compare("calc, 1 connection", "lines/s", servers, partial(load, "lines", 1, SECONDS, line), rounds),
+        *compare("calc, 50 connections", "lines/s", servers, partial(load, "lines", 50, SECONDS, line), rounds),
+    ]
+
+
+def has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def evaluations(name: str, expressions: list[str], rounds: int) -> list[Row]:
+    """Compare evaluators in this process."""
+    rates: dict[str, list[float]] = {peer: [] for peer in EVALUATORS}
+    evaluate = {}
+    for peer, code in EVALUATORS.items():
+        with suppress(ImportError):
+            scope: dict[str, Callable[[str], object]] = {}
+            exec(code, scope)
+            evaluate[peer] = scope["evaluate"]
+    for _ in range(rounds):
+        for peer, function in evaluate.items():
+            start, done = time.perf_counter(), 0
+            while time.perf_counter() < start + SECONDS / 2:
+                for expression in expressions:
+                    function(expression)
+                done += len(expressions)
+            rates[peer].append(done / (time.perf_counter() - start))
+    ours = rates.pop(OURS)
+    return [Row(name, "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "calc": calc}
 
 
 def figures(values: list[float]) -> str:
