@@ -82,7 +82,9 @@ def serving(command: list[str]) -> Iterator[tuple[int, int]]:
     )
     try:
         assert process.stdout
-        if any("PORT" in word for word in command):
+        if any("UDP-RECV" in word for word in command):
+            time.sleep(0.5)  # nothing tells that it is ready
+        elif any("PORT" in word for word in command):
             wait_for(port)
         else:
             port = int(process.stdout.readline().rpartition(":")[2].rstrip(".\n"))
@@ -320,7 +322,72 @@ def evaluations(name: str, expressions: list[str], rounds: int) -> list[Row]:
     return [Row(name, "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "calc": calc}
+# The UDP logger
+
+NAIVE_LOGGER = """
+import hashlib, socket, sys
+from datetime import datetime
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(("127.0.0.1", 0))
+print(f"Server listening on 127.0.0.1:{listener.getsockname()[1]}...", flush=True)
+with open(sys.argv[1], "a") as file:
+    while True:
+        data, address = listener.recvfrom(65535)
+        now = datetime.now().astimezone().isoformat()
+        digests = hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest()
+        print(now, *address, len(data), *digests, sep="\\t", file=file, flush=True)
+"""
+
+
+def udp(rounds: int) -> list[Row]:
+    """The UDP logger beside others: the highest rate at which nothing is lost."""
+    commands: Commands = {
+        OURS: [sys.executable, str(ROOT / "udp_logger.py"), "--port", "0", "--quiet", "--output", "OUTPUT"],
+        "naive loop": [*python(NAIVE_LOGGER), "OUTPUT"],
+        "socat, no hashes": ["socat", "-u", "UDP-RECV:PORT,bind=127.0.0.1", "OPEN:OUTPUT,creat,append"],
+    }
+    rows = []
+    for size in (64, 1400):
+        rates: dict[str, list[float]] = {peer: [] for peer in commands}
+        for _ in range(rounds):
+            for peer, command in commands.items():
+                if command and shutil.which(command[0]):
+                    rates[peer].append(rate_without_loss(command, size, lines=peer != "socat, no hashes"))
+        ours = rates.pop(OURS)
+        rows += [
+            Row(f"udp, {size} bytes", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()
+        ]
+    return rows
+
+
+def rate_without_loss(command: list[str], size: int, lines: bool) -> float:
+    """Return the highest rate, within 5 %, at which all datagrams are logged: as lines, or as they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "log")
+        output.touch()
+        with serving([word.replace("OUTPUT", str(output)) for word in command]) as (port, _):
+            low, high, rate = 0.0, float("inf"), 20_000.0
+            while high > 1.05 * low:
+                os.truncate(output, 0)
+                sent = int(rate * SECONDS)
+                load("datagrams", rate, sent, size, port)
+                if logged(output, lines, size) == sent:
+                    low, rate = rate, min(1.5 * rate, (rate + high) / 2)
+                else:
+                    high, rate = rate, (low + rate) / 2
+            return low
+
+
+def logged(output: Path, lines: bool, size: int) -> int:
+    """Return how many datagrams are in the file, as soon as it grows no more."""
+    before = -1
+    while before != output.stat().st_size:
+        before = output.stat().st_size
+        time.sleep(0.3)
+    return output.read_bytes().count(b"\n") if lines else before // size
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "calc": calc, "udp": udp}
 
 
 def figures(values: list[float]) -> str:

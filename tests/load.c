@@ -4,6 +4,7 @@
    load lines PORT CONNECTIONS SECONDS LINE    each connection sends LINE, waits for a line, and again: lines a second
    load bulk PORT MEGABYTES                    writes of 64 KiB of random bytes, read back meanwhile: MB a second
    load connect PORT SECONDS LINE              connect, send LINE, wait for a line, close, and again: times a second
+   load datagrams PORT RATE COUNT SIZE         sends COUNT datagrams at RATE a second: the rate that it reached
 */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -192,6 +193,20 @@ static void connects(int port, double seconds, const char *line)
     printf("%f\n", done / (now() - start));
 }
 
+static void datagrams(int port, double rate, long count, int size)
+{
+    struct sockaddr_in address = loopback(port);
+    int sender = socket(AF_INET, SOCK_DGRAM, 0);
+    double start = now();
+
+    for (long i = 0; i < count; i++) {
+        while (now() < start + i / rate)
+            ;
+        check(sendto(sender, chunk, size, 0, (struct sockaddr *)&address, sizeof address) == size, "sendto");
+    }
+    printf("%f\n", count / (now() - start));
+}
+
 int main(int count, char **words)
 {
     if (count == 2 && !strcmp(words[1], "serve"))
@@ -202,6 +217,8 @@ int main(int count, char **words)
         bulk(atoi(words[2]), atol(words[3]));
     else if (count == 5 && !strcmp(words[1], "connect"))
         connects(atoi(words[2]), atof(words[3]), words[4]);
+    else if (count == 6 && !strcmp(words[1], "datagrams"))
+        datagrams(atoi(words[2]), atof(words[3]), atol(words[4]), atoi(words[5]));
     else
         return 2;
     return 0;
