@@ -20,6 +20,7 @@ Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
 
 CROWD = 200  # clients at once
+COME_AND_GO = re.compile(r"\* \S+ (joined|left)")
 OVER_LONG = 1024 * 1024  # bytes
 UNREAD = 300_000  # bytes of answers: more than fits into the sockets
 STALL = 0.3  # seconds in which a server surely fills them
@@ -51,7 +52,10 @@ def matches(line: str, pattern: str) -> bool:
 
 
 def expect(client: LineClient, pattern: str) -> None:
+    """Expect a line that matches; in a chat others may come and go before it."""
     line = client.line()
+    while COME_AND_GO.fullmatch(line) and not matches(line, pattern):
+        line = client.line()
     assert matches(line, pattern), f"expected {pattern!r}, got {line!r}"
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -110,6 +110,9 @@ def scripted(replies: bytes) -> Iterator[int]:
             thread.join()
 
 
+AnyClient = TypeVar("AnyClient", bound="LineClient")
+
+
 class LineClient:
     """A client over a real socket that reads lines."""
 
@@ -118,7 +121,7 @@ class LineClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.socket.makefile("rb")
 
-    def __enter__(self) -> LineClient:
+    def __enter__(self: AnyClient) -> AnyClient:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, scripted
+
+SERVER = ROOT / "chat_server.py"
+on_a_terminal = pytest.mark.skipif(WINDOWS, reason="no pty")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(SERVER, "--quiet") as server:
+        yield server
+
+
+def test_pipe(server: Server) -> None:
+    with LineClient(server.address) as other:
+        other.line()
+        result = command(
+            "chat_client.py", "--port", str(server.address[1]), "--name", "alice", stdin="hello\n/names\nbye"
+        )
+        assert [other.line() for _ in range(5)] == [
+            "* guest2 joined",
+            "* guest2 is now alice",
+            "alice: hello",
+            "alice: bye",
+            "* alice left",
+        ]
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "* Welcome, you are guest2: /help tells what you can do",
+        "* guest2 is now alice",
+        "NAMES guest1 alice",
+        "BYE",
+    ]
+
+
+def test_escapes_what_it_hears() -> None:
+    with scripted(b"\x1b[2J\xff\n") as port:
+        result = command("chat_client.py", "--host", "127.0.0.1", "--port", str(port), stdin="x\n")
+    assert result.stdout == "\\x1b[2J\\xff\n"
+
+
+class Terminal:
+    """The client on a terminal."""
+
+    def __init__(self, *args: str) -> None:
+        import pty
+
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "chat_client.py"), *args],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env=os.environ | {"TERM": "xterm"},
+        )
+        os.close(slave)
+        self.screen = ""
+        self.changed = threading.Condition()
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self) -> None:
+        try:
+            while data := os.read(self.master, 4096):
+                with self.changed:
+                    self.screen += data.decode()
+                    self.changed.notify_all()
+        except OSError:  # the client has closed its side
+            pass
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def wait_for(self, text: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: text in self.screen, TIMEOUT), self.screen
+
+    def end(self) -> int:
+        code = self.process.wait(TIMEOUT)
+        self.reader.join(TIMEOUT)
+        return code
+
+
+@contextmanager
+def terminal(server: Server, *args: str) -> Iterator[Terminal]:
+    terminal = Terminal("--port", str(server.address[1]), *args)
+    try:
+        yield terminal
+    finally:
+        terminal.process.kill()
+        terminal.end()
+        os.close(terminal.master)
+
+
+@on_a_terminal
+def test_line_being_typed_is_drawn_again(server: Server) -> None:
+    with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
+        alice.wait_for("alice> ")
+        alice.type("half a ")
+        alice.wait_for("half a ")
+        other.send(b"hello\n")
+        alice.wait_for("\r\x1b[Kguest1: hello\r\nalice> half a ")
+        alice.type("line\n")
+        while (line := other.line()) != "alice: half a line":
+            assert line.startswith("* ")
+
+
+@on_a_terminal
+@pytest.mark.parametrize("keys", ["/quit\n", "\x04", "\x03"], ids=["quit", "Ctrl-D", "Ctrl-C"])
+def test_leaves_cleanly(server: Server, keys: str) -> None:
+    with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
+        alice.wait_for("alice> ")
+        if keys == "\x03":
+            alice.process.send_signal(signal.SIGINT)  # the pty is not its controlling terminal
+        else:
+            alice.type(keys)
+        assert alice.end() == 0
+        assert "error" not in alice.screen
+        assert other.lines(4)[1:] == ["* guest2 joined", "* guest2 is now alice", "* alice left"]
+
+
+@on_a_terminal
+def test_server_gone_while_waiting_for_a_key(server: Server) -> None:
+    with terminal(server) as client:
+        client.wait_for("guest1> ")
+        client.type("never sent")
+        client.wait_for("never sent")
+        server.stop()
+        client.wait_for("chat_client.py: error: ")
+        assert client.end() == 1
+        assert client.screen.endswith(f"localhost:{server.address[1]}: the server is gone\r\n")
+
+
+@pytest.mark.skipif(WINDOWS, reason="ends in another way there")
+def test_server_gone_while_waiting_for_a_pipe(server: Server) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stderr
+        assert "Welcome" in process.stdout.readline()
+        server.stop()
+        start = time.monotonic()
+        assert process.wait(TIMEOUT) == 1
+        assert time.monotonic() - start < TIMEOUT / 2
+        assert process.stderr.read() == f"chat_client.py: error: localhost:{server.address[1]}: the server is gone\n"
