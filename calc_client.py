@@ -74,11 +74,11 @@ def escape(text: str | bytes) -> str:
 def explain(error: Exception) -> str:
     """Return in words what went wrong, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check --host and --port"
+        return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, socket.gaierror):
-        return "unknown host; check --host"
+        return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -128,8 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("expressions", nargs="*", metavar="EXPRESSION", help="default: the lines of stdin")
     args = parser.parse_args(argv)
     expressions = map(os.fsencode, args.expressions) if args.expressions else typed_lines()
-    lenient = not args.expressions and sys.stdin.isatty()  # a typing error at the prompt is not a failure
-    return call(args, partial(talk, expressions=expressions, lenient=lenient), socket.create_connection)
+    at_prompt = bool(not args.expressions and sys.stdin and sys.stdin.isatty())  # where a typing error is no failure
+    return call(args, partial(talk, expressions=expressions, lenient=at_prompt), socket.create_connection)
 
 
 if __name__ == "__main__":

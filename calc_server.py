@@ -49,7 +49,7 @@ MAX_DIGITS = 1000
 LIMIT = 10**MAX_DIGITS  # numerators and denominators are smaller
 LEAST = -LIMIT
 TOKEN = re.compile(
-    r"""\s* ( (?: [0-9]+ \.? [0-9]* | \.[0-9]+ ) (?: [eE] [-+]? [0-9]+ )?  # a number
+    r"""( (?: [0-9]+ \.? [0-9]* | \.[0-9]+ ) (?: [eE] [-+]? [0-9]+ )?  # a number
             | \*\* | // | [-+*/%()]
             | \w+ | \S )""",  # anything else is an error, shown as a whole
     re.VERBOSE,
@@ -60,7 +60,7 @@ BINDING = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "positive": 
 CHUNK = 64 * 1024  # bytes to ask for
 STACK = 256 * 1024  # bytes a thread
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -111,7 +111,7 @@ def evaluate(expression: str) -> Number:
             if not waiting:
                 raise unexpected(expression, index)
             waiting.pop()
-        elif token in BINDING and token != "(":
+        elif token in BINARY:
             tightness = BINDING[token] + (token == "**")  # which is grouped from the right
             while waiting and BINDING[waiting[-1]] >= tightness:
                 apply(waiting.pop(), values)
@@ -145,9 +145,11 @@ def number(text: str) -> Number:
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, decimals = mantissa.partition(".")
     power = int(exponent or 0) - len(decimals)
-    if abs(power) > MAX_LINE:
-        raise OverflowError
     digits = int(whole + decimals)
+    if digits and abs(power) > MAX_LINE:
+        raise OverflowError
+    if not digits:
+        return 0
     return bounded(Fraction(digits, 10**-power) if power < 0 else digits * 10**power)
 
 
@@ -181,7 +183,7 @@ def power(a: Number, b: Number) -> Number:
         exact: Number = a**b if b >= 0 else 1 / Fraction(a) ** -b
         return exact
     result: float | complex = float(a) ** float(b)
-    if isinstance(result, complex):
+    if isinstance(result, complex) or (isinstance(b, Fraction) and a < 0):
         raise CalcError("no real result")
     return result
 
@@ -226,31 +228,36 @@ def reply(line: bytes) -> str:
         return "ERROR not UTF-8"
 
 
-def lines(connection: socket.socket) -> Iterator[bytes]:
-    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
+    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    try:
+        return connection.recv(size)
+    except (BlockingIOError, TimeoutError):
+        connection.sendall(farewell)
+        return b""
+
+
+def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
+    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
-    while piece := connection.recv(CHUNK):
+    while piece := receive(connection, CHUNK, farewell):
         *whole, last = piece.split(b"\n")
         for line in whole:
-            rest += line[: MAX_LINE + 1 - len(rest)]
-            yield bytes(rest)
+            rest += line[: MAX_LINE + 2 - len(rest)]
+            yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
-        rest += last[: MAX_LINE + 1 - len(rest)]
+        rest += last[: MAX_LINE + 2 - len(rest)]
     if rest:
-        yield bytes(rest)
+        yield bytes(rest.removesuffix(b"\r"))
 
 
 def converse(connection: socket.socket, address: Address, timeout: float) -> str:
     """Answer the lines of one client; return a summary."""
     tune(connection, timeout)
     count = 0
-    try:
-        for line in lines(connection):
-            connection.sendall(f"{reply(line)}\n".encode())
-            count += 1
-    except (BlockingIOError, TimeoutError):
-        connection.settimeout(LINGER)
-        connection.sendall(b"ERROR timeout\n")
+    for line in lines(connection, b"ERROR timeout\n"):
+        connection.sendall(f"{reply(line)}\n".encode())
+        count += 1
     return f"{count} expressions"
 
 
@@ -372,8 +379,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

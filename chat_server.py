@@ -50,7 +50,7 @@ HELP = "* /name NAME: be called so; /names: who is here; /msg NAME TEXT: tell on
 TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
 CHUNK = 16 * 1024  # bytes to read at once, and that may wait to be read
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -324,8 +324,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

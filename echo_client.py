@@ -180,11 +180,11 @@ def escape(text: str | bytes) -> str:
 def explain(error: Exception) -> str:
     """Return in words what went wrong, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check --host and --port"
+        return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, socket.gaierror):
-        return "unknown host; check --host"
+        return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 

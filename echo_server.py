@@ -55,7 +55,7 @@ MAX_DATAGRAM = 65_535  # bytes
 LOWEST_PORT = 1024  # datagrams from below may come from another echo service: a loop without end (CVE-2024-2169)
 STACK = 256 * 1024  # bytes a thread
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -185,27 +185,33 @@ def escape(text: str | bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
+    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    try:
+        return connection.recv(size)
+    except (BlockingIOError, TimeoutError):
+        connection.sendall(farewell)
+        return b""
+
+
 def converse(connection: socket.socket, address: Address, rules: argparse.Namespace, crowd: Crowd) -> str:
     """Echo what one client sends until it leaves; return a summary."""
     start = time.monotonic()
     tune(connection, rules.timeout)
     client = Client(rules)
     size = FIRST_PIECE
+    farewell = b"" if rules.raw else b"ERROR timeout\n"
     try:
         with crowd.seat(client) as room:
             if not room:
                 connection.sendall(b"ERROR server busy\n")
-            while room and not client.leaving and (piece := connection.recv(size)):
+            while room and not client.leaving and (piece := receive(connection, size, farewell)):
                 if len(piece) == size < MAX_PIECE:
                     size = MAX_PIECE
                     with suppress(BlockingIOError):
                         piece += connection.recv(MAX_PIECE, DONT_WAIT)
                 for reply in client.answer(piece, time.monotonic(), crowd):
                     connection.sendall(reply)
-    except (TimeoutError, BlockingIOError):
-        connection.settimeout(LINGER)
-        with suppress(OSError):
-            connection.sendall(b"" if rules.raw else b"ERROR timeout\n")
     except OSError as error:
         log.info("Connection lost %s: %s", address[:2], error)
     return f"{client.messages} messages, {client.size} bytes, {time.monotonic() - start:.1f} s"
@@ -360,8 +366,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

@@ -32,7 +32,7 @@ HOST, PORT = "localhost", 9006
 TIMEOUT = 10.0  # seconds to take the greeting
 LOG = "connections.txt"
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -163,8 +163,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

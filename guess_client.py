@@ -39,23 +39,24 @@ def talk(connection: socket.socket, auto: bool) -> int:
 
         greeting = read()
         show(greeting)
-        return play_alone(greeting, ask) if auto else play(ask)
+        won = play_alone(greeting, ask) if auto else play(ask)
+    return 0 if won else fail("the game was not won")
 
 
-def play(ask: Callable[[str], str]) -> int:
-    """Guess what is typed, until the game is won (0) or over (1)."""
+def play(ask: Callable[[str], str]) -> bool:
+    """Guess what is typed; return whether the game was won."""
     for line in typed_lines():
         if line.strip() == b"quit":
             break
         answer = ask(os.fsdecode(line))
         show(answer)
         if answer.startswith(("correct", "ERROR out of guesses")):
-            return 0 if answer.startswith("correct") else 1
-    return 1
+            return answer.startswith("correct")
+    return False
 
 
-def play_alone(greeting: str, ask: Callable[[str], str]) -> int:
-    """Guess by bisection; return 0 for a win, 1 otherwise. Raises ConnectionError if the answers make no sense."""
+def play_alone(greeting: str, ask: Callable[[str], str]) -> bool:
+    """Guess by bisection; return whether the game was won. Raises ConnectionError if the answers make no sense."""
     numbers = re.findall(r"-?[0-9]+", greeting)
     if len(numbers) != 2:
         raise ConnectionError(f"no range to guess in: {escape(greeting)}")
@@ -65,13 +66,13 @@ def play_alone(greeting: str, ask: Callable[[str], str]) -> int:
         answer = ask(str(guess))
         show(f"{guess}: {answer}")
         if answer.startswith("correct"):
-            return 0
+            return True
         if answer == "higher":
             low = guess + 1
         elif answer == "lower":
             high = guess - 1
         else:
-            return 1
+            return False
     raise ConnectionError("the server contradicts itself")
 
 
@@ -110,11 +111,11 @@ def escape(text: str | bytes) -> str:
 def explain(error: Exception) -> str:
     """Return in words what went wrong, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check --host and --port"
+        return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, socket.gaierror):
-        return "unknown host; check --host"
+        return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 

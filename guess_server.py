@@ -42,7 +42,7 @@ FARTHEST = 10**18  # the numbers to guess are no farther from 0
 TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
 CHUNK = 64 * 1024  # bytes to ask for
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -77,18 +77,27 @@ class Game:
         return "higher" if self.secret > int(text) else "lower"
 
 
-def lines(connection: socket.socket) -> Iterator[bytes]:
-    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
+    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    try:
+        return connection.recv(size)
+    except (BlockingIOError, TimeoutError):
+        connection.sendall(farewell)
+        return b""
+
+
+def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
+    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
-    while piece := connection.recv(CHUNK):
+    while piece := receive(connection, CHUNK, farewell):
         *whole, last = piece.split(b"\n")
         for line in whole:
-            rest += line[: MAX_LINE + 1 - len(rest)]
-            yield bytes(rest)
+            rest += line[: MAX_LINE + 2 - len(rest)]
+            yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
-        rest += last[: MAX_LINE + 1 - len(rest)]
+        rest += last[: MAX_LINE + 2 - len(rest)]
     if rest:
-        yield bytes(rest)
+        yield bytes(rest.removesuffix(b"\r"))
 
 
 def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
@@ -96,17 +105,13 @@ def converse(connection: socket.socket, address: Address, args: argparse.Namespa
     tune(connection, args.timeout)
     secret = random.SystemRandom().randint(args.low, args.high) if args.number is None else args.number
     game = Game(args.low, args.high, secret, args.max_guesses)
-    try:
-        connection.sendall(f"Guess a number between {args.low} and {args.high}\n".encode())
-        for line in lines(connection):
-            if line.strip() == b"quit":
-                break
-            connection.sendall(f"{game.answer(line)}\n".encode())
-            if game.over:
-                break
-    except (BlockingIOError, TimeoutError):
-        connection.settimeout(LINGER)
-        connection.sendall(b"ERROR timeout\n")
+    connection.sendall(f"Guess a number between {args.low} and {args.high}\n".encode())
+    for line in lines(connection, b"ERROR timeout\n"):
+        if TELNET.sub(b"", line).strip() == b"quit":
+            break
+        connection.sendall(f"{game.answer(line)}\n".encode())
+        if game.over:
+            break
     return f"{game.guesses} guesses"
 
 
@@ -221,8 +226,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

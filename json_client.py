@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -32,9 +33,9 @@ def read_dictionary(path: str) -> dict[str, Any]:
     return data
 
 
-def talk(connection: socket.socket, data: dict[str, Any], key: str, raw: bool) -> int:
-    """Ask for `key` in `data`, and print its value; return 0 if it was found. Raises OSError."""
-    connection.sendall(json.dumps({"data": data, "key": key}).encode() + b"\n")
+def talk(connection: socket.socket, request: bytes, key: str, raw: bool) -> int:
+    """Send a request for `key`, and print the value; return 0 if it was found. Raises OSError."""
+    connection.sendall(request)
     with connection.makefile("rb") as answers:
         line = answers.readline(MAX_ANSWER)
     try:
@@ -55,11 +56,11 @@ def talk(connection: socket.socket, data: dict[str, Any], key: str, raw: bool) -
 
 def show_raw(text: str) -> None:
     """Print `text` as it is, or escaped if it goes to a terminal."""
-    if sys.stdout.isatty():
+    if not sys.stdout or sys.stdout.isatty():
         show(text)
     else:
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-        sys.stdout.buffer.flush()
+        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:
+            stdout.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def as_json(value: Any) -> str:
@@ -88,11 +89,11 @@ def escape(text: str | bytes) -> str:
 def explain(error: Exception) -> str:
     """Return in words what went wrong, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check --host and --port"
+        return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, socket.gaierror):
-        return "unknown host; check --host"
+        return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -144,14 +145,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--raw", action="store_true", help="print a string without quotes")
     args = parser.parse_args(argv)
     try:
-        data = read_dictionary(args.file)
+        request = json.dumps({"data": read_dictionary(args.file), "key": args.key}).encode() + b"\n"
     except OSError as error:
         return fail(f"cannot read {args.file}: {error.strerror}")
     except ValueError as error:
         return fail(f"{args.file} holds no JSON object: {error}")
     except (RecursionError, MemoryError):
         return fail(f"{args.file} is nested too deeply")
-    return call(args, partial(talk, data=data, key=args.key, raw=args.raw), socket.create_connection)
+    return call(args, partial(talk, request=request, key=args.key, raw=args.raw), socket.create_connection)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ MAX_LINE = 16 * 1024 * 1024  # bytes
 MAX_DIGITS = 4300  # of an integer; Python's own limit, where it has one
 CHUNK = 256 * 1024  # bytes to ask for
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -95,30 +95,36 @@ def constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def lines(connection: socket.socket) -> Iterator[bytes]:
-    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
+    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    try:
+        return connection.recv(size)
+    except (BlockingIOError, TimeoutError):
+        connection.sendall(farewell)
+        return b""
+
+
+def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
+    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
-    while piece := connection.recv(CHUNK):
+    while piece := receive(connection, CHUNK, farewell):
         *whole, last = piece.split(b"\n")
         for line in whole:
-            rest += line[: MAX_LINE + 1 - len(rest)]
-            yield bytes(rest)
+            rest += line[: MAX_LINE + 2 - len(rest)]
+            yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
-        rest += last[: MAX_LINE + 1 - len(rest)]
+        rest += last[: MAX_LINE + 2 - len(rest)]
     if rest:
-        yield bytes(rest)
+        yield bytes(rest.removesuffix(b"\r"))
 
 
 def converse(connection: socket.socket, address: Address, timeout: float) -> str:
     """Answer the requests of one client; return a summary."""
     connection.settimeout(timeout or None)
     count = 0
-    try:
-        for line in lines(connection):
-            connection.sendall(encoded(answer(line)))
-            count += 1
-    except TimeoutError:
-        connection.sendall(encoded({"error": "timeout"}))
+    for line in lines(connection, encoded({"error": "timeout"})):
+        connection.sendall(encoded(answer(line)))
+        count += 1
     return f"{count} requests"
 
 
@@ -225,8 +231,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

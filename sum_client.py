@@ -27,7 +27,7 @@ def wire_format(numbers: Iterable[str]) -> Iterator[bytes]:
     """Yield the list as it goes over the wire, in pieces."""
     batch = []
     for number in numbers:
-        text = re.sub(r"^([-+]?)\.", r"\g<1>0.", number)  # a leading point would end the list
+        text = re.sub(r"^([-+]?)\.", r"\g<1>0.", number.strip())  # a leading point would end the list
         batch.append(text.replace("|", "?").encode("utf-8", "surrogateescape") + b"|")
         if len(batch) == BATCH:
             yield b"".join(batch)
@@ -52,7 +52,7 @@ def talk(connection: socket.socket, numbers: Iterable[str]) -> int:
 
 def words() -> Iterator[str]:
     """Yield the words of stdin."""
-    for line in sys.stdin.buffer:
+    for line in sys.stdin.buffer if sys.stdin else ():
         yield from line.decode("utf-8", "surrogateescape").split()
 
 
@@ -76,11 +76,11 @@ def escape(text: str | bytes) -> str:
 def explain(error: Exception) -> str:
     """Return in words what went wrong, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check --host and --port"
+        return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, socket.gaierror):
-        return "unknown host; check --host"
+        return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 

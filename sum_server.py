@@ -34,7 +34,7 @@ MAX_TOKEN = MAX_DIGITS + len("-.") + 2  # bytes, with one space on either side
 NUMBER = re.compile(rb"[-+]?[0-9]+(\.[0-9]+)?")
 CHUNK = 64 * 1024  # bytes to ask for
 BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
@@ -43,10 +43,11 @@ log = logging.getLogger(__name__)
 
 
 class Sum:
-    """A sum that grows: an integer, and how many of its last digits stand behind the point."""
+    """A sum that grows: an integer, and how many of its last digits stand behind the point (`scale` is 10**places)."""
 
     def __init__(self) -> None:
         self.total = self.places = self.count = 0
+        self.scale = 1
 
     def add(self, token: bytes) -> None:
         """Add the number that `token` spells. Raises ValueError if it is none."""
@@ -57,11 +58,12 @@ class Sum:
         if len(decimals) > self.places:
             self.total *= 10 ** (len(decimals) - self.places)
             self.places = len(decimals)
-        self.total += int(whole + decimals) * 10 ** (self.places - len(decimals))
+            self.scale = 10**self.places
+        self.total += int(whole + decimals) * (10 ** (self.places - len(decimals)) if decimals else self.scale)
         self.count += 1
 
     def __str__(self) -> str:
-        whole, decimals = divmod(abs(self.total), 10**self.places)
+        whole, decimals = divmod(abs(self.total), self.scale)
         sign = "-" if self.total < 0 else ""
         return f"{sign}{whole}.{decimals:0{self.places or 1}}".rstrip("0").rstrip(".")
 
@@ -210,8 +212,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

@@ -33,7 +33,7 @@ OUTPUT = "udp_log.txt"
 MAX_DATAGRAM = 65_535  # bytes
 BUFFER = 16 * 1024 * 1024  # bytes that may wait in the kernel, if it grants them
 BATCH = 1000  # lines written at once
-POLL = 0.1  # seconds between two looks at the stop event
+POLL = 0.05  # seconds between two looks at the stop event
 DRAIN = 2.0  # seconds after which a flood is left to itself at the end
 
 Address = tuple[Any, ...]
@@ -212,8 +212,9 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     except (OSError, UnicodeError) as error:
         return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
     with listener:
-        with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-            print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
     return 0
 

@@ -22,7 +22,7 @@ Check = Callable[[Any, Dialogue], None]
 CROWD = 200  # clients at once
 COME_AND_GO = re.compile(r"\* \S+ (joined|left)")
 OVER_LONG = 1024 * 1024  # bytes
-UNREAD = 300_000  # bytes of answers: more than fits into the sockets
+UNREAD = 100_000  # bytes of answers: more than fits into the sockets
 STALL = 0.3  # seconds in which a server surely fills them
 
 

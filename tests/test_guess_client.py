@@ -30,7 +30,7 @@ def test_auto_with_another_range() -> None:
 def test_auto_that_runs_out_of_guesses_has_not_won() -> None:
     with Server(SERVER, "--quiet", "--number", "1", "--max-guesses", "2") as server:
         result = command("guess_client.py", "--auto", "--port", str(server.address[1]))
-    assert (result.returncode, result.stderr) == (1, "")
+    assert (result.returncode, result.stderr) == (1, "guess_client.py: error: the game was not won\n")
     assert result.stdout.endswith("25: ERROR out of guesses: it was 1\n")
 
 

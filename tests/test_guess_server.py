@@ -64,7 +64,7 @@ def test_game_over_hangs_up() -> None:
 def test_quit_leaves() -> None:
     with Server(SCRIPT, "--quiet") as server, LineClient(server.address) as client:
         client.line()
-        client.send(b"quit\r\n50\n")
+        client.send(b"\xff\xfb\x01quit\r\n50\n")
         assert client.rest() == b""
 
 
