@@ -129,7 +129,7 @@ def compare(name: str, unit: str, commands: Commands, measure: Callable[[int], f
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if theirs else None
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if ours and theirs else None
 
 
 # The echo server
@@ -322,6 +322,62 @@ def evaluations(name: str, expressions: list[str], rounds: int) -> list[Row]:
     return [Row(name, "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
 
 
+# The chat server
+
+BROADCAST = python("""
+    import asyncio
+    writers = set()
+    async def handle(reader, writer):
+        writers.add(writer)
+        try:
+            while line := await reader.readline():
+                for other in list(writers):
+                    if other is not writer:
+                        other.write(b"somebody: " + line)
+                        await other.drain()
+        finally:
+            writers.discard(writer)
+            writer.close()
+    async def main():
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
+        print(f"Server listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}...", flush=True)
+        await server.serve_forever()
+    asyncio.run(main())
+""")
+
+AS_NOBODY = ["--setuid", "nobody"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # root may not run it
+CHAT_SERVERS: Commands = {
+    OURS: script("chat_server.py", "--rate", "0", "--max-unsent", "1000000000"),
+    "asyncio streams": BROADCAST,
+    "miniircd": ["miniircd", "--ports", "PORT", "--listen", "127.0.0.1", *AS_NOBODY],
+}
+
+
+def chat(rounds: int) -> list[Row]:
+    """The chat server beside others: one speaks, all others listen."""
+    plain, irc = ("", ""), ("NICK u%d\nUSER u u u u\nJOIN #c\n", "PRIVMSG #c :")
+    rows = []
+    for listeners, lines in ((200, 1000), (1000, 200)):
+        name = f"chat, {listeners} listeners"
+        rates: dict[str, list[float]] = {peer: [] for peer in CHAT_SERVERS}
+        delays: dict[str, list[float]] = {peer: [] for peer in CHAT_SERVERS}
+        for _ in range(rounds):
+            for peer, command in CHAT_SERVERS.items():
+                if command and shutil.which(command[0]) and not (peer == "miniircd" and listeners > 200):
+                    words = irc if peer == "miniircd" else plain
+                    with serving(command) as (port, _):
+                        rates[peer].append(load("chat", listeners, lines, *words, port))
+                    with serving(command) as (port, _):
+                        delays[peer].append(load("steady", listeners, 80, *words, port))
+        ours, our_delays = rates.pop(OURS), delays.pop(OURS)
+        rows += [Row(name, "deliveries/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+        name += ", p99 at 40 lines/s"
+        rows += [
+            Row(name, "ms", peer, ratio(theirs, our_delays), our_delays, theirs) for peer, theirs in delays.items()
+        ]
+    return rows
+
+
 # The UDP logger
 
 NAIVE_LOGGER = """
@@ -387,7 +443,7 @@ def logged(output: Path, lines: bool, size: int) -> int:
     return output.read_bytes().count(b"\n") if lines else before // size
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "calc": calc, "udp": udp}
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "chat": chat, "calc": calc, "udp": udp}
 
 
 def figures(values: list[float]) -> str:

@@ -5,6 +5,9 @@
    load bulk PORT MEGABYTES                    writes of 64 KiB of random bytes, read back meanwhile: MB a second
    load connect PORT SECONDS LINE              connect, send LINE, wait for a line, close, and again: times a second
    load datagrams PORT RATE COUNT SIZE         sends COUNT datagrams at RATE a second: the rate that it reached
+   load chat PORT LISTENERS LINES HELLO PREFIX one client says LINES lines to all others: deliveries a second
+   load steady PORT LISTENERS LINES HELLO PREFIX the same at 40 lines a second: p99 of a delivery, in ms
+                                               (each client begins with HELLO, and each line with PREFIX)
 */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -207,6 +210,73 @@ static void datagrams(int port, double rate, long count, int size)
     printf("%f\n", count / (now() - start));
 }
 
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void chat(int port, int listeners, long lines, const char *hello, const char *prefix, double pace)
+{
+    int epoll = epoll_create1(0), sender = dial(port), delivered = 0, count;
+    long expected = listeners * lines, sent = 0;
+    double *late = calloc(expected, sizeof *late), start, begun;
+    struct epoll_event events[EVENTS];
+    struct rest {
+        char data[512];
+        size_t size;
+    } *rests = calloc(listeners + 100, sizeof *rests);
+    char line[512];
+
+    snprintf(line, sizeof line, hello, 0);
+    send_all(sender, line, strlen(line));
+    for (int i = 1; i <= listeners; i++) {
+        int connection = dial(port);
+        snprintf(line, sizeof line, hello, i);
+        send_all(connection, line, strlen(line));
+        watch(epoll, connection);
+        if (i % 50 == 0) /* what is said of newcomers must not pile up */
+            while ((count = epoll_wait(epoll, events, EVENTS, 20)) > 0)
+                for (int j = 0; j < count; j++)
+                    recv(events[j].data.fd, chunk, CHUNK, 0);
+    }
+    while ((count = epoll_wait(epoll, events, EVENTS, 700)) > 0)
+        for (int j = 0; j < count; j++)
+            recv(events[j].data.fd, chunk, CHUNK, 0);
+    begun = start = now();
+    while (delivered < expected) {
+        while (sent < lines && now() >= begun + sent * pace) {
+            snprintf(line, sizeof line, "%s~~%.9f hello, this is a line of a chat\n", prefix, now());
+            send_all(sender, line, strlen(line));
+            sent++;
+            if (pace == 0 && sent % 20 == 0)
+                break;
+        }
+        count = epoll_wait(epoll, events, EVENTS, pace > 0 ? 1 : 100);
+        for (int i = 0; i < count; i++) {
+            struct rest *rest = &rests[events[i].data.fd - epoll];
+            memcpy(chunk, rest->data, rest->size);
+            ssize_t got = recv(events[i].data.fd, chunk + rest->size, CHUNK - 1 - rest->size, 0);
+            check(got > 0, "recv");
+            char *at = chunk, *end, *stop = chunk + rest->size + got;
+            double arrived = now();
+            while ((end = memchr(at, '\n', stop - at))) {
+                *end = 0;
+                char *stamp = strstr(at, "~~");
+                if (stamp && delivered < expected)
+                    late[delivered++] = (arrived - atof(stamp + 2)) * 1000;
+                at = end + 1;
+            }
+            rest->size = stop - at;
+            memcpy(rest->data, at, rest->size);
+        }
+        check(now() < start + 50, "too slow");
+        recv(sender, line, sizeof line, MSG_DONTWAIT);
+    }
+    qsort(late, expected, sizeof *late, compare);
+    printf("%f\n", pace > 0 ? late[expected * 99 / 100] : expected / (now() - start));
+}
+
 int main(int count, char **words)
 {
     if (count == 2 && !strcmp(words[1], "serve"))
@@ -219,6 +289,10 @@ int main(int count, char **words)
         connects(atoi(words[2]), atof(words[3]), words[4]);
     else if (count == 6 && !strcmp(words[1], "datagrams"))
         datagrams(atoi(words[2]), atof(words[3]), atol(words[4]), atoi(words[5]));
+    else if (count == 7 && !strcmp(words[1], "chat"))
+        chat(atoi(words[2]), atoi(words[3]), atol(words[4]), words[5], words[6], 0);
+    else if (count == 7 && !strcmp(words[1], "steady"))
+        chat(atoi(words[2]), atoi(words[3]), atol(words[4]), words[5], words[6], 1 / 40.0);
     else
         return 2;
     return 0;
