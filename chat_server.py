@@ -180,17 +180,17 @@ def escape(text: str | bytes) -> str:
 
 
 async def lines(reader: asyncio.StreamReader, timeout: float) -> AsyncGenerator[bytes, None]:
-    """Yield the lines that come, without LF; the last one need not have any. Of a longer one, MAX_LINE + 1 bytes."""
+    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
     while piece := await asyncio.wait_for(reader.read(CHUNK), timeout or None):
         *whole, last = piece.split(b"\n")
         for line in whole:
-            rest += line[: MAX_LINE + 1 - len(rest)]
-            yield bytes(rest)
+            rest += line[: MAX_LINE + 2 - len(rest)]
+            yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
-        rest += last[: MAX_LINE + 1 - len(rest)]
+        rest += last[: MAX_LINE + 2 - len(rest)]
     if rest:
-        yield bytes(rest)
+        yield bytes(rest.removesuffix(b"\r"))
 
 
 async def converse(reader: asyncio.StreamReader, member: Member, room: Room, args: argparse.Namespace) -> None:
@@ -240,11 +240,11 @@ async def serve(listener: socket.socket, args: argparse.Namespace) -> None:
         while True:
             try:
                 connection, address = await loop.sock_accept(listener)
+                reader, writer = await asyncio.open_connection(sock=connection, limit=CHUNK)
             except OSError as error:  # out of descriptors, say: without a pause this would spin
                 log.warning("Cannot accept a client: %s", error)
                 await asyncio.sleep(POLL)
                 continue
-            reader, writer = await asyncio.open_connection(sock=connection, limit=CHUNK)
             task = loop.create_task(attend(reader, writer, address[:2]))
             live[task] = writer
             task.add_done_callback(live.pop)

@@ -34,7 +34,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -74,6 +74,7 @@ class Client:
             self.times: deque[float] = deque(maxlen=rules.rate)
         self.authenticated = not rules.password
         self.leaving = False
+        self.special = bool(rules.password or rules.rate or log.isEnabledFor(logging.INFO))  # each message on its own
 
     def count(self, messages: list[bytes], size: int) -> None:
         """Add `messages`, of `size` bytes together."""
@@ -81,20 +82,15 @@ class Client:
         self.size += size
         self.recent.extend([message[:MAX_KEPT] for message in messages[-self.rules.history :]])
 
-    def answer(self, piece: bytes, now: float, crowd: "Crowd") -> Iterator[bytes]:
-        """Yield the replies to what came in one piece at `now` (seconds), until `leaving`."""
-        rules = self.rules
-        one = rules.raw or piece.find(b"\n", 0, -1) < 0
+    def answer(self, piece: bytes, now: float, crowd: "Crowd") -> Iterable[bytes]:
+        """Return the replies to what came in one piece at `now` (seconds); each is made when asked for."""
+        one = self.rules.raw or piece.find(b"\n", 0, -1) < 0
         messages = [piece] if one else BytesIO(piece).readlines()
         short = [message for message in messages if len(message) <= LONGEST_COMMAND]
-        special = rules.password or rules.rate or (not rules.raw and COMMANDS.intersection(short))
-        if special or log.isEnabledFor(logging.INFO):
-            for message in messages:
-                if not self.leaving:
-                    yield self.reply(message, now, crowd)
-        else:
-            self.count(messages, len(piece))
-            yield piece
+        if self.special or (short and not self.rules.raw and COMMANDS.intersection(short)):
+            return (self.reply(message, now, crowd) for message in messages if not self.leaving)
+        self.count(messages, len(piece))
+        return (piece,)
 
     def reply(self, message: bytes, now: float, crowd: "Crowd") -> bytes:
         """Return the reply to one message: itself, as a rule."""

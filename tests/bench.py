@@ -463,15 +463,17 @@ def main(argv: list[str] | None = None) -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cc", "-O2", "-pthread", "-o", LOAD, ROOT / "tests" / "load.c"], check=True)
-    rows = [row for name in args.names or BENCHMARKS for row in BENCHMARKS[name](args.rounds)]
+    names = args.names or list(BENCHMARKS)
     if args.json:
-        print(json.dumps([row._asdict() for row in rows], indent=1))
+        rows = [row._asdict() for name in names for row in BENCHMARKS[name](args.rounds)]
+        print(json.dumps(rows, indent=1))
         return 0
     print("| what | peer | ratio | ours: min / median / max | peer: min / median / max | unit |")
     print("|---|---|--:|--:|--:|---|")
-    for name, unit, peer, ratio, ours, theirs in rows:
-        verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
-        print(f"| {name} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |")
+    for name in names:
+        for what, unit, peer, ratio, ours, theirs in BENCHMARKS[name](args.rounds):
+            verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
+            print(f"| {what} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |", flush=True)
     return 0
 
 

@@ -162,7 +162,7 @@ def test_what_is_said_is_escaped() -> None:
 def test_over_long_line_is_refused() -> None:
     with alice_and_bob() as (alice, bob):
         assert alice.next_of("x" * 5000) == "ERROR line too long"
-        alice.say("y" * 4096)
+        alice.say("y" * 4096 + "\r")
         assert bob.line() == "alice: " + "y" * 4096
 
 

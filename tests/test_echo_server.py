@@ -96,7 +96,7 @@ def test_history_is_escaped_cut_and_bounded() -> None:
 def test_rate_holds_in_any_second() -> None:
     crowd, client = Crowd(), Client(rules(rate=2))
     times = [0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
-    got = [next(client.answer(b"x\n", now, crowd)) for now in times]
+    got = [next(iter(client.answer(b"x\n", now, crowd))) for now in times]
     refused = b"ERROR rate limit\n"
     assert got == [b"x\n", b"x\n", refused, b"x\n", refused, b"x\n", refused]
     assert client.messages == 4
