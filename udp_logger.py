@@ -138,16 +138,15 @@ def log_datagrams(listener: socket.socket, journal: Journal, count: int, stop: t
         journal.put(lines)
 
 
-def widen(listener: socket.socket, size: int) -> None:
-    """Ask the kernel for a receive buffer of `size` bytes, and log what it grants."""
-    wanted = size
-    while wanted:
+def bind_widely(address: Address, family: int, size: int) -> socket.socket:
+    """Return a UDP socket bound to `address`, with a receive buffer of `size` bytes or what the kernel grants."""
+    listener = bind(address, family)
+    while size:
         with suppress(OSError):  # some refuse what is too much, others give less
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
             break
-        wanted //= 2
-    granted = listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    log.info("Receive buffer: %d bytes asked for, %d granted", size, granted)
+        size //= 2
+    return listener
 
 
 def dropped(listener: socket.socket) -> int:
@@ -164,7 +163,8 @@ def dropped(listener: socket.socket) -> int:
 
 def attend(listener: socket.socket, journal: Journal, args: argparse.Namespace, stop: threading.Event) -> None:
     """Log what comes to `listener`, and at the end tell what the kernel has dropped."""
-    widen(listener, args.buffer)
+    granted = listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    log.info("Receive buffer: %d bytes asked for, %d granted", args.buffer, granted)
     log_datagrams(listener, journal, args.count, stop)
     if lost := dropped(listener):
         print(f"the kernel dropped {lost} datagrams: a larger --buffer may help", file=sys.stderr)
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return fail(f"cannot write {args.output}: {error.strerror}; choose another --output")
     try:
-        status = run(args, partial(attend, journal=journal, args=args), bind)
+        status = run(args, partial(attend, journal=journal, args=args), partial(bind_widely, size=args.buffer))
     finally:
         journal.close()
     if journal.error:
