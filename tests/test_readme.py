@@ -63,12 +63,17 @@ def needs(block: str) -> None:
             pytest.skip("nc has no -N here")
         if is_server(command):
             kind = socket.SOCK_DGRAM if "--udp" in words or "udp_logger.py" in words else socket.SOCK_STREAM
-            with socket.socket(socket.AF_INET, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", announced_port(lines)))
-                except OSError:
-                    pytest.skip(f"port {announced_port(lines)} is taken")
+            needs_port(announced_port(lines), kind)
+
+
+def needs_port(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Skip, and say why, where a port is taken: the README names fixed ones."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            pytest.skip(f"port {port} is taken")
 
 
 @pytest.mark.skipif(WINDOWS, reason="the transcripts are for a POSIX shell")
@@ -125,12 +130,7 @@ def test_first_command_runs_the_main_job(tmp_path: Path) -> None:
     """The README's first command, as it stands there, in an empty folder with the two scripts."""
     match = re.search(r"^```sh\n(python3 echo_server.*)\n```$", README, re.MULTILINE)
     assert match
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", 9000))
-        except OSError:
-            pytest.skip("port 9000 is taken")
+    needs_port(9000)
     for name in ("echo_server.py", "echo_client.py"):
         shutil.copy(ROOT / name, tmp_path)
     result = subprocess.run(

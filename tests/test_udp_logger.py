@@ -37,7 +37,6 @@ def wait_for_lines(path: Path, count: int) -> list[str]:
         if len(lines) >= count:
             assert all(line.endswith("\n") for line in lines)
             return lines
-        os.sched_yield() if hasattr(os, "sched_yield") else None
     pytest.fail(f"{len(lines)} of {count} lines after {TIMEOUT} s")
 
 
