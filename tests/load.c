@@ -235,10 +235,10 @@ static void chat(int port, int listeners, long lines, const char *hello, const c
         snprintf(line, sizeof line, hello, i);
         send_all(connection, line, strlen(line));
         watch(epoll, connection);
-        if (i % 50 == 0) /* what is said of newcomers must not pile up */
-            while ((count = epoll_wait(epoll, events, EVENTS, 20)) > 0)
-                for (int j = 0; j < count; j++)
-                    recv(events[j].data.fd, chunk, CHUNK, 0);
+        /* not too many at once for a short backlog, and what is said of newcomers must not pile up */
+        while ((count = epoll_wait(epoll, events, EVENTS, 2)) > 0)
+            for (int j = 0; j < count; j++)
+                recv(events[j].data.fd, chunk, CHUNK, 0);
     }
     while ((count = epoll_wait(epoll, events, EVENTS, 700)) > 0)
         for (int j = 0; j < count; j++)
