@@ -24,6 +24,7 @@ TIMEOUT = 10.0  # seconds that anything here may take before the test fails
 WINDOWS = sys.platform == "win32"
 
 sys.path.insert(0, str(ROOT))
+pytest_plugins = ["web"]
 
 
 @pytest.fixture(autouse=True)
