@@ -301,7 +301,9 @@ def test_command_stops_with_clients_and_logs(tmp_path: Path) -> None:
     assert (code, out) == (0, "")
     lines = err.splitlines()
     assert [line.split(") ")[1] for line in lines[:2]] == ['"GET / HTTP/1.1" 200 -', '"GET /%0a%1b HTTP/1.1" 404 -']
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (Connection lost )?\('127\.0\.0\.1', \d+", line) for line in lines)
+    assert all(
+        re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (Connection lost )?\('127\.0\.0\.1', \d+", line) for line in lines
+    )
 
 
 def test_idle_connection_is_closed(tmp_path: Path) -> None:
