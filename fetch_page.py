@@ -42,7 +42,7 @@ class WebError(ValueError):
     """A URL that cannot be asked, or a reply that is not what it should be."""
 
 
-def parse(body: bytes, kind: str) -> dict[str, object]:
+def json_object(body: bytes, kind: str) -> dict[str, object]:
     """Return the JSON object in `body`, which is said to be of the type `kind`. Raises WebError if it is none."""
     try:
         page = json.loads(body)
@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         reply, body = within(args.timeout, fetch, args.url, args.timeout or None, args.max_size)
-        page = parse(body, reply.headers.get("Content-Type", "of no type"))
+        page = json_object(body, reply.headers.get("Content-Type", "of no type"))
         for name in args.fields or FIELDS:
             if name not in page:
                 raise WebError(f"no field {name!r}; there is: {', '.join(page) or 'none'}")

@@ -54,7 +54,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { padding: .45rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }
 th { color: var(--soft); font-size: .8rem; font-weight: 600 }
 tr:hover td { background: var(--hover) }
-td:first-child { overflow-wrap: anywhere }
+td:first-child { width: 100%; overflow-wrap: anywhere }
 td:nth-child(n+2), th:nth-child(n+2) { color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums }
 td:nth-child(2), th:nth-child(2) { text-align: right }
 p { color: var(--soft) }

@@ -12,10 +12,15 @@ Try it:
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+FORM = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*@)?(?P<host>\[[^]/?#]*]|[^]:@/?#[]*)(:(?P<port>[0-9]{0,5}))?(?![^/?#])"
+)
+WIDTH = 120  # columns of the help
 EXAMPLE = "https://example.org/products/view?id=123&sort=asc"
 
 
@@ -98,21 +103,23 @@ def encode(text: str) -> str:
 
 def describe(url: str) -> dict[str, object]:
     """Return the parts of `url` by their names. Raises ValueError if it is none."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if "://" not in url or not parts.scheme or not (parts.hostname or parts.scheme == "file"):
+    match = FORM.match(url)
+    if not match or not (match["host"] or match["scheme"] == "file"):
         raise ValueError("there is no scheme and host, as in https://example.org/")
-    if not url.isprintable() or " " in parts.netloc:
+    port = int(match["port"]) if match["port"] else None
+    if port and port > 65535:
+        raise ValueError("the port is not from 0 to 65535")
+    if not url.isprintable() or " " in match[0]:
         raise ValueError("there is a character that has to be percent-encoded")
+    head, _, tail = split(url)
     return {
         "url": url,
-        "scheme": parts.scheme,
-        "host": parts.hostname,
-        "port": parts.port,
-        "path": parts.path,
+        "scheme": match["scheme"].lower(),
+        "host": match["host"].strip("[]").lower() or None,
+        "port": port,
+        "path": head[match.end() :],
         "params": list(params(url)),
-        "fragment": parts.fragment,
+        "fragment": tail[1:],
     }
 
 
@@ -178,7 +185,8 @@ def pair(option: str, text: str) -> tuple[str, str, str]:
 
 def main(argv: list[str] | None = None) -> int:
     about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = partial(argparse.RawDescriptionHelpFormatter, width=WIDTH)  # to ask for the terminal's costs an import
+    parser = argparse.ArgumentParser(description=about, formatter_class=form)
     parser.add_argument("url", nargs="?", metavar="URL", help="-: one on each line of stdin")
     more = partial(parser.add_argument, action="append", dest="steps", default=[])
     more("--get", type=partial(step, "get"), metavar="NAME", help="print the first value")

@@ -443,7 +443,175 @@ def logged(output: Path, lines: bool, size: int) -> int:
     return output.read_bytes().count(b"\n") if lines else before // size
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"echo": echo, "chat": chat, "calc": calc, "udp": udp}
+# The web scripts
+
+YARL = """
+from yarl import URL
+def change(url):
+    return str(URL(url).update_query(user="42"))
+"""
+
+ROUND_TRIP = """
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+def change(url):
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query["user"] = "42"
+    return urlunsplit(parts._replace(query=urlencode(query)))
+"""
+
+OUR_CHANGE = """
+from url_tools import set_param
+def change(url):
+    return set_param(url, "user", "42")
+"""
+
+CHANGES = {OURS: OUR_CHANGE, "yarl": YARL, "urllib.parse round trip": ROUND_TRIP}
+URLS = [  # different ones, so that what the peers remember of one is of no use for the next
+    template.format(number)
+    for number in range(10_000)
+    for template in (
+        "https://example.org/products/view?id={}&sort=asc",
+        "https://example.org/a?x={}&user=7&y=2#top",
+        "https://shop.example.com:8443/p/a%20b?q=caf%C3%A9+au+lait&page={}",
+    )
+]
+
+
+def url(rounds: int) -> list[Row]:
+    """Adding or replacing a parameter, and how fast the command starts."""
+    sys.path.insert(0, str(ROOT))
+    functions = {}
+    for peer, code in CHANGES.items():
+        with suppress(ImportError):
+            scope: dict[str, Callable[[str], str]] = {}
+            exec(code, scope)
+            functions[peer] = scope["change"]
+    rates: dict[str, list[float]] = {peer: [] for peer in CHANGES}
+    starts: dict[str, list[float]] = {OURS: [], "python -c pass": []}
+    commands = {OURS: [sys.executable, str(ROOT / "url_tools.py")], "python -c pass": [sys.executable, "-c", "pass"]}
+    for _ in range(rounds):
+        for peer, change in functions.items():
+            start = time.perf_counter()
+            for address in URLS:
+                change(address)
+            rates[peer].append(len(URLS) / (time.perf_counter() - start))
+        for peer, command in commands.items():
+            starts[peer].append(min(seconds(command) for _ in range(10)) * 1000)
+    ours, our_starts = rates.pop(OURS), starts.pop(OURS)
+    rows = [
+        Row("url, add or replace", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()
+    ]
+    return rows + [
+        Row("url, start of the command", "ms", peer, ratio(theirs, our_starts), our_starts, theirs)
+        for peer, theirs in starts.items()
+    ]
+
+
+def seconds(command: list[str], folder: str | None = None) -> float:
+    """Return how long a command takes; without a time limit, which would look only now and then whether it is done."""
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+IMAGES = 200
+SLOW_IMAGES = python(f"""
+    import asyncio
+    IMAGE = bytes(20_000)
+    PAGE = b"".join(b'<img src="/i/%d.png">' % number for number in range({IMAGES}))
+    async def handle(reader, writer):
+        try:
+            while head := await reader.readuntil(b"\\r\\n\\r\\n"):
+                path = head.split()[1]
+                await asyncio.sleep(0.02)
+                body, kind = (PAGE, b"text/html") if path == b"/" else (IMAGE, b"image/png")
+                if path == b"/robots.txt":
+                    body = b""
+                head = b"HTTP/1.1 200 OK\\r\\nContent-Type: %b\\r\\nContent-Length: %d\\r\\n\\r\\n" % (kind, len(body))
+                writer.write(head + body)
+        except (ConnectionError, EOFError):
+            writer.close()
+    async def main():
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
+        print(f"Server listening on 127.0.0.1:{{server.sockets[0].getsockname()[1]}}...", flush=True)
+        await server.serve_forever()
+    asyncio.run(main())
+""")
+
+DOWNLOADERS: Commands = {
+    OURS: [sys.executable, str(ROOT / "download_images.py"), "SITE", "--jobs", "16"],
+    "curl, given the list": ["curl", "-s", "--parallel", "--parallel-max", "16", "--remote-name-all", "IMAGES"],
+    "wget2": ["wget2", "-q", "-p", "--max-threads=16", "SITE"],
+    "wget": ["wget", "-q", "-p", "SITE"],
+}
+
+
+def images(rounds: int) -> list[Row]:
+    """A page with images, from a server that takes 20 ms for each of them."""
+    rates: dict[str, list[float]] = {peer: [] for peer in DOWNLOADERS}
+    with serving(SLOW_IMAGES) as (port, _):
+        site = f"http://127.0.0.1:{port}/"
+        for _ in range(rounds):
+            for peer, command in DOWNLOADERS.items():
+                if command and shutil.which(command[0]):
+                    command = [word.replace("SITE", site) for word in command]
+                    if command[-1] == "IMAGES":
+                        command[-1:] = [f"{site}i/{number}.png" for number in range(IMAGES)]
+                    with tempfile.TemporaryDirectory() as folder:
+                        rates[peer].append(IMAGES / seconds(command, folder))
+                        assert sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
+    ours = rates.pop(OURS)
+    return [Row(f"images, {IMAGES}", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+
+
+NGINX = """
+daemon off; pid FOLDER/nginx.pid; error_log /dev/null; worker_processes 2; events {}
+http { access_log off; sendfile on; keepalive_requests 1000000; server { listen 127.0.0.1:@; root FOLDER; } }
+"""
+
+
+def web_servers(folder: str) -> Commands:
+    """Return the commands of web servers that show `folder`."""
+    configure = f"sed s/@/$1/ {folder}/template > {folder}/conf && exec nginx -c {folder}/conf"
+    Path(folder, "template").write_text(NGINX.replace("FOLDER", folder))
+    return {
+        OURS: script("http_server.py", "--directory", folder),
+        "python -m http.server": [sys.executable, "-m", "http.server", "PORT", "-b", "127.0.0.1", "-d", folder],
+        "nginx": ["sh", "-c", configure, "sh", "PORT"] if shutil.which("nginx") else None,
+    }
+
+
+def http(rounds: int) -> list[Row]:
+    """The HTTP server beside others."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # nginx does not run as root
+        Path(folder, "small").write_bytes(os.urandom(1000))
+        Path(folder, "big").write_bytes(os.urandom(1 << 20) * 1024)
+        servers = web_servers(folder)
+        rows = compare("http, 1000 bytes, 10 connections", "requests/s", servers, requests_a_second, rounds)
+        return rows + compare("http, 1 GiB", "MB/s", servers, megabytes_a_second, rounds)
+
+
+def requests_a_second(port: int) -> float:
+    command = ["wrk", "-t", "1", "-c", "10", "-d", "2", f"http://127.0.0.1:{port}/small"]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout
+    return float(output.partition("Requests/sec:")[2].split()[0])
+
+
+def megabytes_a_second(port: int) -> float:
+    return (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
+    "echo": echo,
+    "chat": chat,
+    "calc": calc,
+    "udp": udp,
+    "url": url,
+    "images": images,
+    "http": http,
+}
 
 
 def figures(values: list[float]) -> str:

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from conftest import command, free_port, scripted
-from fetch_page import WebError, field_lines, parse, to_ascii
+from fetch_page import WebError, field_lines, json_object, to_ascii
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
 GET = {"args": {}, "headers": {"Host": "httpbin.org", "X\x1b": ["a", "ü"]}, "origin": "192.0.2.1", "url": "here"}
@@ -24,7 +24,7 @@ def test_field_lines() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 5000, b"[1]", b"{} {}"])
 def test_parse_refuses(body: bytes) -> None:
     with pytest.raises(WebError, match=r"^not (JSON but text/html, which begins with|a JSON object but) b'"):
-        parse(body, "text/html")
+        json_object(body, "text/html")
 
 
 @pytest.mark.parametrize(
