@@ -104,7 +104,7 @@ def header_lines(message: EmailMessage) -> Iterator[str]:
     for name, raw in message.raw_items():
         value = raw
         with suppress(Exception):  # the parser of headers has not seen everything either
-            value = str(message.policy.header_fetch_parse(name, raw))
+            value = str(message.policy.header_fetch_parse(name, raw)).replace("\t", " ")
         yield f"{name}: {value}"
 
 

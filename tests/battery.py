@@ -59,9 +59,14 @@ def expect(client: LineClient, pattern: str) -> None:
     assert matches(line, pattern), f"expected {pattern!r}, got {line!r}"
 
 
-def requests(talk: Dialogue, end: bytes = b"\n") -> bytes:
+def line_end(talk: Dialogue) -> bytes:
+    """Return what ends the lines of the client: CRLF in mail, where nothing else ends a message (RFC 5321)."""
+    return b"\r\n" if ("C", "DATA") in talk else b"\n"
+
+
+def requests(talk: Dialogue) -> bytes:
     """Return all that the client says."""
-    return b"".join(text.encode() + end for side, text in talk if side == "C")
+    return b"".join(text.encode() + line_end(talk) for side, text in talk if side == "C")
 
 
 def expect_answers(client: LineClient, talk: Dialogue) -> None:
@@ -73,8 +78,9 @@ def expect_answers(client: LineClient, talk: Dialogue) -> None:
     assert rest == b"", f"more came than the dialogue has: {rest!r}"
 
 
-def replay(address: Any, talk: Dialogue, end: bytes = b"\n", size: int = 0) -> None:
+def replay(address: Any, talk: Dialogue, end: bytes = b"", size: int = 0) -> None:
     """Hold the dialogue, each line sent in pieces of `size` bytes (0: whole)."""
+    end = end or line_end(talk)
     with LineClient(address) as client:
         for side, text in talk:
             if side == "S":

@@ -603,6 +603,46 @@ def megabytes_a_second(port: int) -> float:
     return (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
 
 
+# The SMTP server
+
+
+def mail(rounds: int) -> list[Row]:
+    """The SMTP server beside others: messages a second, and how long one takes."""
+    loads = {
+        "mail, 1 kB, 10 sessions": ["-s", "10", "-m", "400", "-l", "1000"],
+        "mail, 1 kB, 10 sessions, kept": ["-s", "10", "-m", "400", "-l", "1000", "-d"],
+        "mail, 1 kB, 1 session": ["-s", "1", "-m", "100", "-l", "1000", "-d"],
+        "mail, 5 MiB, 10 sessions": ["-s", "10", "-m", "40", "-l", str(5 << 20)],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # smtp-sink does not run as root
+        servers: Commands = {
+            OURS: script("smtp_server.py", "--directory", f"{folder}/ours"),
+            "aiosmtpd, Maildir": [
+                *[sys.executable, "-m", "aiosmtpd", "-n", "-l", "127.0.0.1:PORT"],
+                *["-c", "aiosmtpd.handlers.Mailbox", f"{folder}/maildir"],
+            ]
+            if has("aiosmtpd")
+            else None,
+            "smtp-sink -d, no fsync": [
+                *["smtp-sink", *(["-u", "nobody"] if AS_NOBODY else []), "-R", folder, "-d", "%M."],
+                *["127.0.0.1:PORT", "1000"],
+            ],
+        }
+        if not shutil.which("smtp-source"):
+            return [Row(name, "1/s", peer, None, [], []) for name in loads for peer in servers if peer != OURS]
+        return [
+            row
+            for name, options in loads.items()
+            for row in compare(name, "1/s", servers, partial(messages_a_second, options), rounds)
+        ]
+
+
+def messages_a_second(options: list[str], port: int) -> float:
+    source = ["smtp-source", *options, "-f", "ada@example.com", "-t", "charles@example.org", f"127.0.0.1:{port}"]
+    return int(options[3]) / seconds(source)
+
+
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "echo": echo,
     "chat": chat,
@@ -611,6 +651,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "url": url,
     "images": images,
     "http": http,
+    "mail": mail,
 }
 
 

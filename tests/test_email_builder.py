@@ -59,7 +59,7 @@ def test_everything(web: Run, tmp_path: Path) -> None:
     body, html = message.get_body(("plain",)), message.get_body(("html",))
     assert body
     assert html
-    assert (body.get_content(), html.get_content()) == ("Zeile 1\n.\nLänge\n", "<p>ü\n")
+    assert (body.get_content(), html.get_content()) == ("Zeile 1\r\n.\r\nLänge\r\n", "<p>ü\r\n")
     attached = {part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()}
     assert attached == {"Größe.bin": bytes(range(256)), "notes.txt": b"a\nb\r\n", "old.eml": b"Subject: x\n\ny"}
     code, out, err = web("--read", "x.eml")
