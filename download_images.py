@@ -10,6 +10,8 @@ Try it:
     python3 download_images.py https://www.python.org/ --all --output-dir images
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import http.client
@@ -21,12 +23,12 @@ import socket
 import ssl
 import string
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from html.parser import HTMLParser
@@ -41,11 +43,17 @@ TIMEOUT = 30.0  # seconds for the page, and for each image
 MAX_PAGE = 16 * 1024 * 1024  # bytes
 MAX_SIZE = 256 * 1024 * 1024  # bytes of an image
 MAX_NAME = 255  # bytes
+MAX_EXTENSION = 20  # characters
 MAX_REDIRECTS = 10
 PIECE = 64 * 1024  # bytes to read at a time
 POLL = 0.05  # seconds between two looks at the clock
 LINGER = 1.0  # seconds to clean up after Ctrl-C
-RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?", re.IGNORECASE)  # names that Windows keeps
+# Others are not for the web, and some of Python's own take a time that grows with the square of the length.
+CHARSETS = re.compile(
+    "us-ascii|utf-(8|16)|iso-8859-1?[1-9]|windows-125[0-8]|koi8-r|gb18030|gbk|big5|euc-(jp|kr)|shift_jis"
+)
+# Names that Windows keeps.
+RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
 class WebError(ValueError):
@@ -55,16 +63,18 @@ class WebError(ValueError):
 class Images(HTMLParser):
     """Collects in `urls` the images of a page, absolute, without their fragments, each once."""
 
-    def __init__(self, base: str, everything: bool) -> None:
+    def __init__(self, page: str, everything: bool) -> None:
         super().__init__()
-        self.base = base
+        self.page = page
+        self.base = ""
         self.everything = everything
         self.urls: dict[str, None] = {}
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = {name: value for name, value in reversed(attributes) if value}  # the first of several counts
-        if tag == "base" and "href" in found:
-            self.base = urljoin(self.base, found["href"])
+        if tag == "base" and "href" in found and not self.base:
+            with suppress(ValueError):
+                self.base = urljoin(self.page, found["href"])
         if tag == "img":
             self.add(found.get("src", ""))
         if self.everything and tag in ("img", "source"):
@@ -76,7 +86,7 @@ class Images(HTMLParser):
         url = re.sub("[\t\r\n]", "", url).strip()
         if url:
             with suppress(ValueError):
-                url = urldefrag(urljoin(self.base, url)).url
+                url = urldefrag(urljoin(self.base or self.page, url)).url
             self.urls[url] = None
 
     def parse_marked_section(self, i: int, report: int = 1) -> int:
@@ -86,115 +96,143 @@ class Images(HTMLParser):
 
 def candidates(srcset: str) -> list[str]:
     """Return the URLs of a srcset, which have a width, a density or nothing after them, and a comma (HTML, 4.8.4.2)."""
-    return re.findall(r"[\s,]*(\S*[^\s,])(?:\s[^,]*)?", srcset)
+    found = re.findall(r"[^\s,]\S*(?:(?<!,)\s[^,]*)?", srcset)  # takes a time that grows with the length alone
+    return [one.split()[0].rstrip(",") for one in found]
+
+
+def safe(name: str) -> str:
+    """Return the last part of a path as the name of a file on any platform; it may be empty."""
+    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name).strip(". ")
+    return f"_{name}" if RESERVED.fullmatch(name) else name
 
 
 def file_name(url: str, kind: str) -> str:
-    """Return a name for an image of the type `kind`, safe on every platform: the last part of the URL's path."""
-    name = "" if url.startswith("data:") else unquote(urlsplit(url).path.rpartition("/")[2])
-    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name).strip(". ")
-    if RESERVED.fullmatch(name):
-        name = f"_{name}"
-    stem, extension = os.path.splitext(name or "image")
-    if not extension:
-        extension = mimetypes.guess_extension(kind) or "." + re.sub("[^a-z0-9]", "", kind.partition("/")[2][:20])
+    """Return a name for an image of the type `kind`: the last part of the URL's path, made safe."""
+    stem, extension = os.path.splitext(safe(unquote(urlsplit(url).path.rpartition("/")[2])) or "image")
+    if not extension or len(extension) > MAX_EXTENSION:
+        subtype = re.sub("[^a-z0-9]", "", kind.partition("/")[2])[:MAX_EXTENSION]
+        stem, extension = stem + extension, mimetypes.guess_extension(kind) or f".{subtype or 'image'}"
     return shortened(stem, extension)
 
 
 def shortened(stem: str, end: str) -> str:
     """Return stem and end with so much of the stem that together they have MAX_NAME bytes at most."""
-    room = max(MAX_NAME - len(end.encode()), 1)
-    return (stem.encode()[:room].decode("utf-8", "ignore") + end).encode()[:MAX_NAME].decode("utf-8", "ignore")
+    return stem.encode()[: MAX_NAME - len(end.encode())].decode("utf-8", "ignore") + end
 
 
 def data_image(url: str) -> tuple[str, bytes]:
     """Return the type and the bytes of a data: URL (RFC 2397). Raises WebError, ValueError."""
-    head, comma, data = url.removeprefix("data:").partition(",")
-    kind, *parameters = head.split(";")
+    head, comma, data = url.partition(":")[2].partition(",")
+    kind, *parameters = head.lower().replace(" ", "").split(";")
     if not comma:
         raise WebError("a data: URL without data")
     content = unquote_to_bytes(data)
-    return kind, base64.b64decode(content) if "base64" in parameters else content
+    if "base64" in parameters:
+        content = base64.b64decode(b"".join(content.split()).rstrip(b"=") + b"==", validate=True)
+    return kind, content
 
 
-class Fetcher:
-    """Fetches over connections that are kept, each thread over its own; cut() ends what takes too long."""
+class Job:
+    """A URL to fetch, and what came of it."""
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout or None
-        self.kept = threading.local()
-        self.live: dict[int, tuple[socket.socket, float]] = {}  # of each thread, and when it has to be done
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.end = float("inf")  # when it has to be done
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class Fetcher(threading.Thread):
+    """Does jobs, one after the other, over a connection that it keeps as long as they are for the same site."""
+
+    def __init__(self, todo: deque[Job], task: Callable[[Fetcher, str], Any], timeout: float) -> None:
+        super().__init__(daemon=True)
+        self.todo, self.task, self.timeout = todo, task, timeout or float("inf")
+        self.end = float("inf")
+        self.site = ""
+        self.connection: HTTPConnection | None = None
+        self.socket: socket.socket | None = None
+
+    def run(self) -> None:
+        with suppress(IndexError):
+            while True:
+                job = self.todo.popleft()
+                job.end = self.end = time.monotonic() + self.timeout
+                try:
+                    job.result = self.task(self, job.url)
+                except Exception as error:
+                    job.error = TimeoutError() if time.monotonic() > self.end else error
+                    self.hang_up()  # what is left of the reply is no answer to the next request
+                self.end = float("inf")
+                job.done.set()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        if self.connection:
+            self.connection.close()
+
+    def cut(self) -> None:
+        """End what this thread is waiting for."""
+        if self.socket:
+            with suppress(OSError):
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # below TLS, in the midst of a read
 
     @contextmanager
     def open(self, url: str) -> Iterator[tuple[str, HTTPResponse, Iterator[bytes]]]:
-        """Ask for `url`, and yield where that led, the reply, if its status is 200, and its body as it comes.
+        """Ask for `url`; yield where that led, the reply, if its status is 200, and its body as it comes.
 
-        Raises WebError, HTTPException, OSError, also for the body.
+        Raises WebError, OSError, HTTPException, also for the body.
         """
-        connections: dict[str, HTTPConnection] = self.kept.__dict__
-        end = time.monotonic() + (self.timeout or float("inf"))
-        try:
-            for _ in range(MAX_REDIRECTS + 1):
-                url = to_ascii(url)
-                parts = urlsplit(url)
-                kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-                site = f"{parts.scheme}://{parts.netloc}"
-                connection = connections.setdefault(site, kind(parts.netloc, timeout=self.timeout))
-                reply = self.ask(connection, url.removeprefix(site), end)
-                location = reply.headers["Location"]
-                if reply.status not in (301, 302, 303, 307, 308) or location is None:
-                    break
-                reply.close()
-                connection.close()
-                url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
-            else:
-                raise WebError(f"more than {MAX_REDIRECTS} redirects")
-            with reply:
-                if reply.status != 200:
-                    raise WebError(f"HTTP status {reply.status} {reply.reason}")
-                yield url, reply, self.body(reply, end)
-        except (OSError, ValueError, http.client.HTTPException):
-            self.hang_up()  # what is left of the reply is no answer to the next request
-            if time.monotonic() > end:
-                raise TimeoutError from None
-            raise
-        finally:
-            self.live.pop(threading.get_ident(), None)
+        for _ in range(MAX_REDIRECTS + 1):
+            url = to_ascii(url)
+            reply = self.ask(url)
+            location = reply.headers["Location"]
+            if reply.status not in (301, 302, 303, 307, 308) or location is None:
+                break
+            reply.close()
+            self.hang_up()
+            url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+        else:
+            raise WebError(f"more than {MAX_REDIRECTS} redirects")
+        with reply:
+            if reply.status != 200:
+                raise WebError(f"HTTP status {reply.status} {reply.reason}")
+            yield url, reply, self.body(reply)
 
-    def body(self, reply: HTTPResponse, end: float) -> Iterator[bytes]:
-        yield from pieces(reply)
-        if time.monotonic() > end:  # cut off, which can look like the end of the reply
+    def ask(self, url: str) -> HTTPResponse:
+        """Ask for `url`; once more over a new connection, if the server has closed the old one meanwhile."""
+        left = self.end - time.monotonic()
+        if left <= 0:
             raise TimeoutError
-
-    def ask(self, connection: HTTPConnection, target: str, end: float) -> HTTPResponse:
-        """Ask over `connection`; once more over a new one, if the server has closed it since the last time."""
+        parts = urlsplit(url)
+        site = f"{parts.scheme}://{parts.netloc}"
+        if site != self.site or not self.connection:
+            self.hang_up()
+            kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+            self.site, self.connection = site, kind(parts.netloc)
+        connection = self.connection
         fresh = connection.sock is None
         try:
             if fresh:
+                connection.timeout = None if left == float("inf") else left
                 connection.connect()
-            self.live[threading.get_ident()] = connection.sock, end
-            connection.request("GET", target, headers={"User-Agent": AGENT})
+            self.socket = connection.sock
+            connection.request("GET", url.removeprefix(site), headers={"User-Agent": AGENT})
             return connection.getresponse()
         except ConnectionError:
             connection.close()
-            if fresh or time.monotonic() > end:
+            if fresh:
                 raise
-            return self.ask(connection, target, end)
+            return self.ask(url)
 
-    def hang_up(self) -> None:
-        """Close the connections of this thread."""
-        for connection in self.kept.__dict__.values():
-            connection.close()
-
-    def cut(self, now: float) -> None:
-        """Shut down what should have been done before `now`."""
-        for connection, end in list(self.live.values()):
-            if end < now:
-                with suppress(OSError):
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # below TLS, in the midst of a read
+    def body(self, reply: HTTPResponse) -> Iterator[bytes]:
+        yield from pieces(reply)
+        if time.monotonic() > self.end:  # cut off, which can look like the end of the reply
+            raise TimeoutError
 
 
-def images(fetcher: Fetcher, everything: bool, url: str) -> list[str]:
+def images(everything: bool, fetcher: Fetcher, url: str) -> list[str]:
     """Return the URLs of the images of a page. Raises WebError, OSError, HTTPException."""
     page = bytearray()
     with fetcher.open(url) as (final, reply, body):
@@ -207,92 +245,83 @@ def images(fetcher: Fetcher, everything: bool, url: str) -> list[str]:
     return list(parser.urls)
 
 
-def save(fetcher: Fetcher, folder: str, max_size: int, url: str) -> tuple[str, str]:
-    """Fetch an image into a temporary file in `folder`; return its path, and the name it should have.
+def save(folder: str, max_size: int, fetcher: Fetcher, url: str) -> tuple[str, str]:
+    """Fetch an image into a file in `folder`; return its path, and the name it should have.
 
     Raises WebError, OSError, HTTPException.
     """
-    if url.startswith("data:"):
+    if url[:5].lower() == "data:":
         kind, data = data_image(url)
-        return write(folder, kind, [data], max_size), file_name(url, kind)
+        return write(folder, kind, [data], max_size), file_name("", kind)
     with fetcher.open(url) as (_, reply, body):
         kind = reply.headers.get_content_type()
         return write(folder, kind, body, max_size), file_name(url, kind)
 
 
 def write(folder: str, kind: str, body: Iterable[bytes], max_size: int) -> str:
-    """Write `body` into a temporary file in `folder`, and return its path. Raises WebError if it is no image."""
+    """Write `body` into a new file in `folder`, and return its path. Raises WebError if it is no image."""
     if not kind.startswith("image/"):
         raise WebError(f"not an image but {kind}")
-    path = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    path = os.path.join(folder, secrets.token_hex(8))
     with open(path, "xb") as file:
-        try:
-            for piece in body:
-                file.write(piece)
-                if file.tell() > max_size:
-                    raise WebError(f"more than {max_size} bytes; try a larger --max-size")
-        except BaseException:
-            file.close()
-            os.unlink(path)
-            raise
+        for piece in body:
+            file.write(piece)
+            if file.tell() > max_size:
+                raise WebError(f"more than {max_size} bytes; try a larger --max-size")
     return path
 
 
-def publish(temporary: str, name: str) -> str:
-    """Give a file in its folder the name `name`, or the first free one with a number; return that. Raises OSError."""
-    folder = os.path.dirname(temporary)
+def publish(path: str, folder: str, name: str) -> str:
+    """Move a file into `folder`, as `name`, or with the first free number behind it; return that. Raises OSError."""
     stem, extension = os.path.splitext(name)
     for number in count(1):
         with suppress(FileExistsError):
             open(os.path.join(folder, name), "xb").close()
-            os.replace(temporary, os.path.join(folder, name))
+            os.replace(path, os.path.join(folder, name))
             break
         name = shortened(stem, f"-{number}{extension}")
     return name
 
 
-def start(fetcher: Fetcher, function: Callable[[str], Any], urls: list[str], jobs: int) -> list[Future[Any]]:
-    """Call `function` with each URL, in `jobs` threads, which end with the process; return what will come of it."""
-    futures: list[Future[Any]] = [Future() for _ in urls]
-    todo = deque(zip(futures, urls, strict=True))
+def do(
+    task: Callable[[Fetcher, str], Any], urls: list[str], threads: int, timeout: float
+) -> Iterator[tuple[str, Any, Exception | None]]:
+    """Yield each URL, in order, with what `task(fetcher, url)` has returned, and what it has raised.
 
-    def work() -> None:
-        while todo:
-            future, url = todo.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function(url))
-                except Exception as error:
-                    future.set_exception(error)
-        fetcher.hang_up()
-
-    for _ in range(min(jobs, len(urls))):
-        threading.Thread(target=work, daemon=True).start()
-    return futures
-
-
-def finish(future: Future[Any], fetcher: Fetcher) -> Any:
-    """Return what comes of `future`, or raise its exception; meanwhile cut off what takes too long."""
-    while not future.done():
-        wait([future], POLL)
-        fetcher.cut(time.monotonic())
-    return future.result()
-
-
-def give_up(futures: list[Future[Any]], fetcher: Fetcher) -> None:
-    """End all that is under way, and remove the files of what is done."""
-    for future in futures:
-        future.cancel()
-    fetcher.cut(float("inf"))
-    done, _ = wait(futures, LINGER)
-    for future in done:
-        with suppress(CancelledError, Exception):
-            os.unlink(future.result()[0])
+    `timeout` is for each of them, in seconds (0: any).
+    """
+    jobs = list(map(Job, urls))
+    todo = deque(jobs)
+    fetchers = [Fetcher(todo, task, timeout) for _ in range(min(threads, len(jobs)))]
+    try:
+        with suppress(RuntimeError):  # out of threads: some are enough
+            for fetcher in fetchers:
+                fetcher.start()
+        if jobs and not fetchers[0].ident:
+            raise OSError("out of threads")
+        for job in jobs:
+            while not job.done.wait(POLL):
+                now = time.monotonic()
+                for fetcher in fetchers:
+                    if now > fetcher.end:
+                        fetcher.cut()
+                if now > job.end + LINGER:  # in the lookup of a name, say, which nothing can cut
+                    job.error = TimeoutError()
+                    break
+            yield job.url, job.result, job.error
+    finally:
+        todo.clear()
+        end = time.monotonic() + LINGER
+        for fetcher in fetchers:
+            if fetcher.is_alive():
+                fetcher.end = 0
+                fetcher.cut()
+                fetcher.join(max(end - time.monotonic(), 0))
 
 
 def bar(done: int, total: int) -> None:
     """Draw a progress bar on stderr, if that is a terminal; erase it when all is done."""
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         picture = f"[{'#' * round(40 * done / total):40}] {done} of {total}" if done < total else ""
         print(f"\r\x1b[K{picture}", end="", file=sys.stderr, flush=True)
 
@@ -301,7 +330,8 @@ def to_ascii(url: str) -> str:
     """Return `url` as it goes over the wire (RFC 3986, RFC 5890), without its fragment. Raises WebError."""
     try:
         scheme, netloc, path, query, _ = parts = urlsplit(url)
-        if scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(netloc) & set(" @\x7f"):
+        usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
         host = netloc.encode("idna").decode()
     except ValueError as error:
@@ -328,10 +358,8 @@ def page_text(reply: HTTPResponse, body: bytes) -> str:
     """Return the HTML in a reply's body. Raises WebError if it holds something else."""
     if reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
         raise WebError(f"not a page but {reply.headers.get('Content-Type', 'of no type')}")
-    try:
-        return body.decode(reply.headers.get_content_charset("utf-8"), "replace")
-    except LookupError:
-        return body.decode("utf-8", "replace")
+    charset = reply.headers.get_content_charset("")
+    return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
 
 
 def trouble(error: Exception) -> str:
@@ -386,7 +414,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -402,29 +431,29 @@ def main(argv: list[str] | None = None) -> int:
     size = "the largest image (default: %(default)s)"
     parser.add_argument("--max-size", type=between(0, 1e12), default=MAX_SIZE, metavar="BYTES", help=size)
     args = parser.parse_args(argv)
-    fetcher = Fetcher(args.timeout)
-    futures: list[Future[Any]] = []
-    status = 0
+    status, where = 0, args.url
     try:
-        [page] = start(fetcher, partial(images, fetcher, args.all), [args.url], 1)
-        urls = finish(page, fetcher)
-        os.makedirs(args.output_dir, exist_ok=True)
-        futures = start(fetcher, partial(save, fetcher, args.output_dir, args.max_size), urls, args.jobs)
-        for number, (url, future) in enumerate(zip(urls, futures, strict=True)):
-            bar(number, len(urls))
-            try:
-                line = publish(*finish(future, fetcher))
-            except (OSError, ValueError, http.client.HTTPException) as error:
+        [(_, urls, problem)] = do(partial(images, args.all), [args.url], 1, args.timeout)
+        if problem:
+            raise problem
+        where = args.output_dir
+        os.makedirs(where, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".images-", dir=where, ignore_cleanup_errors=True) as folder:
+            bar(0, len(urls) or 1)
+            for done, (url, result, problem) in enumerate(
+                do(partial(save, folder, args.max_size), urls, args.jobs, args.timeout), 1
+            ):
                 bar(1, 1)
-                status = fail(f"{url[:200]}: {trouble(error)}")
-            else:
-                bar(1, 1)
-                show(line)
+                if problem:
+                    status = fail(f"{url[:200]}: {trouble(problem)}")
+                else:
+                    path, name = result
+                    show(publish(path, args.output_dir, name))
+                bar(done, len(urls))
     except KeyboardInterrupt:
-        give_up(futures, fetcher)
         return 130
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return fail(f"{args.url}: {trouble(error)}")
+    except (OSError, ValueError, RuntimeError, http.client.HTTPException) as error:
+        return fail(f"{where}: {trouble(error)}")
     return status
 
 

@@ -149,7 +149,7 @@ def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
             yield piece
             done += len(piece)
             now = time.monotonic()
-            if sys.stderr.isatty() and now - drawn >= BAR:
+            if sys.stderr and sys.stderr.isatty() and now - drawn >= BAR:
                 drawn = now
                 share, rate = done / max(total, done), done / (now - start)
                 left = (max(total, done) - done) / rate
@@ -235,7 +235,8 @@ def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[.
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

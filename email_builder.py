@@ -151,11 +151,11 @@ def read(path: str) -> EmailMessage:
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` at the end, or vanishes if an exception is raised. Raises OSError."""
-    path = os.path.realpath(path)  # a symbolic link stays one
     if os.path.exists(path) and not os.path.isfile(path):  # a terminal, say, is written to
         with open(path, "wb") as file:
             yield file
         return
+    path = os.path.realpath(path)  # a symbolic link stays one
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     with open(temporary, "xb") as file:
         try:
@@ -188,7 +188,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

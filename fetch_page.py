@@ -10,7 +10,9 @@ Try it:
 """
 
 import argparse
+import gzip
 import http.client
+import io
 import json
 import os
 import socket
@@ -85,6 +87,9 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
         request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
         location = reply.headers["Location"]
+        if reply.status < 200:
+            reply.close()
+            raise WebError(f"HTTP status {reply.status} {reply.reason}, and nothing after it that is understood here")
         if reply.status not in (301, 302, 303, 307, 308) or location is None:
             return reply
         reply.close()
@@ -96,7 +101,8 @@ def to_ascii(url: str) -> str:
     """Return `url` as it goes over the wire (RFC 3986, RFC 5890), without its fragment. Raises WebError."""
     try:
         scheme, netloc, path, query, _ = parts = urlsplit(url)
-        if scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(netloc) & set(" @\x7f"):
+        usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
         host = netloc.encode("idna").decode()
     except ValueError as error:
@@ -129,17 +135,14 @@ def fetch(url: str, timeout: float | None, max_size: int) -> tuple[HTTPResponse,
             body += piece
             if len(body) > max_size:
                 raise WebError(f"more than {max_size} bytes; try a larger --max-size")
-    if reply.headers["Content-Encoding"] not in ("gzip", "x-gzip"):
+    if reply.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip"):
         return reply, bytes(body)
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        unpacked = unpacker.decompress(body, max_size + 1)
-    except zlib.error as error:
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(body)).read(max_size + 1)
+    except (EOFError, OSError, zlib.error) as error:
         raise WebError(f"broken gzip: {error}") from error
     if len(unpacked) > max_size:
         raise WebError(f"more than {max_size} bytes, unpacked; try a larger --max-size")
-    if not unpacker.eof:
-        raise WebError("the gzip stream ends early")
     return reply, unpacked
 
 
@@ -221,7 +224,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -246,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
                 show(line)
     except KeyboardInterrupt:
         return 130
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RuntimeError, http.client.HTTPException) as error:
         return fail(f"{args.url}: {trouble(error)}")
     return 0
 

@@ -12,6 +12,7 @@ Try it:
 """
 
 import argparse
+import errno
 import html
 import logging
 import mimetypes
@@ -40,6 +41,7 @@ POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 BUFFER = 64 * 1024  # bytes of a reply that go out with its head
 INDEX = "index.html"
+LATEST = datetime(9999, 12, 1).timestamp()  # a date that still can be written
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d8dee4; --soft: #59636e; --link: #0757ba; --hover: #f3f6f9 }
@@ -67,12 +69,11 @@ log = logging.getLogger(__name__)
 
 
 def locate(root: str, target: str) -> str:
-    """Return the real path of what a request target names in the folder `root`, itself a real path.
+    """Return the real path of what the path of a URL names in the folder `root`, itself a real path.
 
     Raises OSError or ValueError if it is not there, or outside, which nobody outside can tell apart.
     """
-    target, _, _ = target.partition("?")
-    names = [name for name in unquote_to_bytes(target).split(b"/") if name]
+    names = [name for name in unquote_to_bytes(target.encode("latin-1")).split(b"/") if name]
     if b".." in names:
         raise FileNotFoundError
     path = inside(root, os.path.join(root, *map(os.fsdecode, names)))
@@ -163,8 +164,13 @@ def row(name: str, is_file: bool, status: os.stat_result) -> str:
     """Return the line of the table for one file or folder."""
     slash = "" if is_file else "/"
     size = f'<td title="{status.st_size} bytes">{human(status.st_size)}' if is_file else "<td>"
-    changed = datetime.fromtimestamp(status.st_mtime)
-    return f'<tr><td><a href="{href(name)}{slash}">{visible(name)}{slash}</a>{size}<td>{changed:%Y-%m-%d %H:%M}'
+    when = datetime.fromtimestamp(changed(status))
+    return f'<tr><td><a href="{href(name)}{slash}">{visible(name)}{slash}</a>{size}<td>{when:%Y-%m-%d %H:%M}'
+
+
+def changed(status: os.stat_result) -> float:
+    """Return when a file was changed last, in seconds, or the nearest time that a date can tell."""
+    return min(max(status.st_mtime, 0), LATEST)
 
 
 def href(name: str) -> str:
@@ -200,22 +206,25 @@ class Handler(BaseHTTPRequestHandler):
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body, which nobody reads, is no next request
         root = self.server.root
+        target, mark, query = re.sub("^https?://[^/?]*", "", self.path, flags=re.IGNORECASE).partition("?")
         try:
-            path = locate(root, self.path)
+            path = locate(root, target)
             if os.path.isdir(path):
-                target, mark, query = self.path.partition("?")
-                if not target.endswith("/"):  # the links in the list want it
-                    return self.reply(HTTPStatus.MOVED_PERMANENTLY, {"Location": url(steps(root, path)) + mark + query})
-                try:
-                    path = inside(root, os.path.join(path, INDEX))
-                except OSError:
-                    page = listing(root, path).encode()
-                    return self.reply(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, page)
+                location = url(steps(root, path))
+                if unquote_to_bytes(target.encode("latin-1")) != unquote_to_bytes(location):
+                    return self.reply(HTTPStatus.MOVED_PERMANENTLY, {"Location": location + mark + query})
+                with suppress(OSError, ValueError):
+                    index = inside(root, os.path.join(path, INDEX))
+                    path = index if os.path.isfile(index) else path
+            if os.path.isdir(path):
+                page = listing(root, path).encode()
+                return self.reply(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, page)
             file = open(path, "rb")  # noqa: SIM115, closed below
         except PermissionError:
-            return self.send_error(HTTPStatus.FORBIDDEN)
-        except (OSError, ValueError):
-            return self.send_error(HTTPStatus.NOT_FOUND)
+            return self.send_error(HTTPStatus.FORBIDDEN.value)
+        except (OSError, ValueError) as error:
+            busy = getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+            return self.send_error((HTTPStatus.SERVICE_UNAVAILABLE if busy else HTTPStatus.NOT_FOUND).value)
         with file:
             return self.reply_file(file, media_type(path))
 
@@ -224,13 +233,13 @@ class Handler(BaseHTTPRequestHandler):
     def reply_file(self, file: BinaryIO, kind: str) -> None:
         """Send a file, or the part of it that the request asks for."""
         status = os.fstat(file.fileno())
-        modified = formatdate(status.st_mtime, usegmt=True)
+        modified = formatdate(changed(status), usegmt=True)
         size = status.st_size
         head = {"Content-Type": kind, "Last-Modified": modified, "Accept-Ranges": "bytes"}
-        if self.is_known(status.st_mtime):
+        if self.is_known(changed(status)):
             return self.reply(HTTPStatus.NOT_MODIFIED, {"Last-Modified": modified})
         part = None
-        if self.headers.get("If-Range", modified) == modified:
+        if self.command == "GET" and self.headers.get("If-Range", modified) == modified:
             try:
                 part = byte_range(self.headers.get("Range", ""), size)
             except IndexError:
@@ -272,8 +281,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if status != HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(size))
-        if self.close_connection:
-            self.send_header("Connection", "close")
+        if self.close_connection or self.request_version == "HTTP/1.0":
+            self.send_header("Connection", "close" if self.close_connection else "keep-alive")
         self.end_headers()
 
     def log_error(self, *_: object) -> None:
@@ -286,14 +295,13 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """The library's server, on a `listener` that is already bound. Closing it hangs up on everybody."""
 
-    daemon_threads = False  # so that server_close() waits for them
     timeout = POLL
 
     def __init__(self, listener: socket.socket, root: str, patience: float | None) -> None:
         super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket, self.root, self.patience = listener, root, patience
-        self.live: set[socket.socket] = set()
+        self.live: dict[threading.Thread, socket.socket] = {}
 
     def get_request(self) -> tuple[socket.socket, Address]:
         try:
@@ -303,21 +311,31 @@ class Server(ThreadingHTTPServer):
             time.sleep(POLL)
             raise
         connection.settimeout(self.patience)
-        self.live.add(connection)
         return connection, address
+
+    def process_request(self, connection: Any, address: Any) -> None:
+        thread = threading.Thread(target=self.process_request_thread, args=(connection, address), daemon=True)
+        self.live[thread] = connection
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # out of threads
+            log.warning("Cannot serve %s: %s", address[:2], error)
+            self.live.pop(thread).close()
 
     def shutdown_request(self, connection: Any) -> None:
         hang_up(connection)
-        self.live.discard(connection)
         connection.close()
+        del self.live[threading.current_thread()]
 
     def handle_error(self, connection: object, address: Any) -> None:
         log.info("Connection lost %s: %s", address[:2], sys.exc_info()[1])
 
     def server_close(self) -> None:
-        for connection in list(self.live):
+        for connection in list(self.live.values()):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(self.live):
+            thread.join()
         super().server_close()
 
 
@@ -390,7 +408,8 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

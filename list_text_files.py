@@ -10,8 +10,11 @@ Try it:
 """
 
 import argparse
+import gzip
 import http.client
+import io
 import os
+import re
 import socket
 import ssl
 import string
@@ -33,8 +36,13 @@ AGENT = "list_text_files/1.0"
 TIMEOUT = 20.0  # seconds for everything
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a page
 MAX_REDIRECTS = 10
+MAX_DEPTH = 40  # folders
 PIECE = 64 * 1024  # bytes to read at a time
 POLL = 0.05  # seconds between two looks for Ctrl-C
+# Others are not for the web, and some of Python's own take a time that grows with the square of the length.
+CHARSETS = re.compile(
+    "us-ascii|utf-(8|16)|iso-8859-1?[1-9]|windows-125[0-8]|koi8-r|gb18030|gbk|big5|euc-(jp|kr)|shift_jis"
+)
 
 
 class WebError(ValueError):
@@ -44,18 +52,19 @@ class WebError(ValueError):
 class Links(HTMLParser):
     """Collects in `urls` where the links of a page lead, absolute."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
-        self.base = base
+        self.page = page
+        self.base = ""
         self.urls: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        target = dict(attributes).get("href")
-        if tag == "base" and target:
-            self.base = urljoin(self.base, target)
-        elif tag == "a" and target:
-            with suppress(ValueError):
-                self.urls.append(urljoin(self.base, target.strip()))
+        target = next((value for name, value in attributes if name == "href" and value), "").strip()
+        with suppress(ValueError):
+            if tag == "base" and target and not self.base:
+                self.base = urljoin(self.page, target)
+            elif tag == "a" and target:
+                self.urls.append(urljoin(self.base or self.page, target))
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
         """Skip `<![...>`, for which the library raises AssertionError."""
@@ -66,17 +75,16 @@ def page_text(reply: HTTPResponse, body: bytes) -> str:
     """Return the HTML in a reply's body. Raises WebError if it holds something else."""
     if reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
         raise WebError(f"not a page but {reply.headers.get('Content-Type', 'of no type')}")
-    try:
-        return body.decode(reply.headers.get_content_charset("utf-8"), "replace")
-    except LookupError:
-        return body.decode("utf-8", "replace")
+    charset = reply.headers.get_content_charset("")
+    return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
 
 
 def below(start: str, url: str) -> bytes | None:
-    """Return the path from the folder that is listed at `start` to `url`, decoded, or None if it leads elsewhere."""
+    """Return the path from the folder that is listed at `start` to `url`, decoded, or None if that leads elsewhere."""
     base, target = urlsplit(start), urlsplit(url)
     folder, path = unquote_to_bytes(base.path.rpartition("/")[0] + "/"), unquote_to_bytes(target.path)
-    return path.removeprefix(folder) if target[:2] == base[:2] and path.startswith(folder) else None
+    same = (base.scheme, base.netloc.lower()) == (target.scheme, target.netloc.lower())
+    return path.removeprefix(folder) if same and path.startswith(folder) and b".." not in path.split(b"/") else None
 
 
 def names(url: str, suffix: str, recursive: bool, timeout: float, max_size: int) -> Iterator[bytes]:
@@ -86,7 +94,7 @@ def names(url: str, suffix: str, recursive: bool, timeout: float, max_size: int)
     """
     end = time.monotonic() + timeout
     start = ""
-    seen = {url}
+    seen: set[object] = set()
     folders = [url]
     while folders:
         left = end - time.monotonic() if timeout else 0
@@ -94,19 +102,22 @@ def names(url: str, suffix: str, recursive: bool, timeout: float, max_size: int)
             raise TimeoutError
         reply, body = within(left, fetch, folders.pop(0), timeout or None, max_size)
         start = start or reply.url
+        if reply.url in seen:  # a link has led to a folder that was read before
+            continue
+        seen.add(reply.url)
         parser = Links(reply.url)
         parser.feed(page_text(reply, body))
         deeper = []
         for link in parser.urls:
             link, _, _ = link.partition("#")[0].partition("?")
             path = below(start, link)
-            if not path or link in seen:
+            if not path or path in seen:
                 continue
-            seen.add(link)
+            seen.add(path)
             if not path.endswith(b"/"):
                 if path.lower().endswith(suffix.lower().encode()):
                     yield path
-            elif recursive and below(reply.url, link):
+            elif recursive and below(reply.url, link) and path.count(b"/") <= MAX_DEPTH:
                 deeper.append(link)
         folders = deeper + folders
 
@@ -129,6 +140,9 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
         request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
         location = reply.headers["Location"]
+        if reply.status < 200:
+            reply.close()
+            raise WebError(f"HTTP status {reply.status} {reply.reason}, and nothing after it that is understood here")
         if reply.status not in (301, 302, 303, 307, 308) or location is None:
             return reply
         reply.close()
@@ -140,7 +154,8 @@ def to_ascii(url: str) -> str:
     """Return `url` as it goes over the wire (RFC 3986, RFC 5890), without its fragment. Raises WebError."""
     try:
         scheme, netloc, path, query, _ = parts = urlsplit(url)
-        if scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(netloc) & set(" @\x7f"):
+        usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
         host = netloc.encode("idna").decode()
     except ValueError as error:
@@ -173,17 +188,14 @@ def fetch(url: str, timeout: float | None, max_size: int) -> tuple[HTTPResponse,
             body += piece
             if len(body) > max_size:
                 raise WebError(f"more than {max_size} bytes; try a larger --max-size")
-    if reply.headers["Content-Encoding"] not in ("gzip", "x-gzip"):
+    if reply.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip"):
         return reply, bytes(body)
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        unpacked = unpacker.decompress(body, max_size + 1)
-    except zlib.error as error:
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(body)).read(max_size + 1)
+    except (EOFError, OSError, zlib.error) as error:
         raise WebError(f"broken gzip: {error}") from error
     if len(unpacked) > max_size:
         raise WebError(f"more than {max_size} bytes, unpacked; try a larger --max-size")
-    if not unpacker.eof:
-        raise WebError("the gzip stream ends early")
     return reply, unpacked
 
 
@@ -265,7 +277,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -285,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
             show(name)
     except KeyboardInterrupt:
         return 130
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RuntimeError, http.client.HTTPException) as error:
         return fail(f"{args.url}: {trouble(error)}")
     return 0
 

@@ -75,7 +75,7 @@ def report(url: str, timeout: float | None) -> Iterator[str]:
         yield f"URL: {url}"
         yield f"Final URL: {reply.url}"
         yield f"Status: {reply.status} {reply.reason}"
-        yield f"Type: {reply.headers.get('Content-Type', 'unknown')}"
+        yield f"Type: {reply.headers['Content-Type'] or 'unknown'}"
         yield f"Declared size: {'unknown' if declared is None else f'{declared} bytes'}"
         yield f"Time to the first byte: {waited:.3f} s"
         size = 0
@@ -110,6 +110,9 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
         request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
         location = reply.headers["Location"]
+        if reply.status < 200:
+            reply.close()
+            raise WebError(f"HTTP status {reply.status} {reply.reason}, and nothing after it that is understood here")
         if reply.status not in (301, 302, 303, 307, 308) or location is None:
             return reply
         reply.close()
@@ -121,7 +124,8 @@ def to_ascii(url: str) -> str:
     """Return `url` as it goes over the wire (RFC 3986, RFC 5890), without its fragment. Raises WebError."""
     try:
         scheme, netloc, path, query, _ = parts = urlsplit(url)
-        if scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(netloc) & set(" @\x7f"):
+        usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
         host = netloc.encode("idna").decode()
     except ValueError as error:
@@ -147,11 +151,11 @@ def pieces(reply: HTTPResponse) -> Iterator[bytes]:
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` at the end, or vanishes if an exception is raised. Raises OSError."""
-    path = os.path.realpath(path)  # a symbolic link stays one
     if os.path.exists(path) and not os.path.isfile(path):  # a terminal, say, is written to
         with open(path, "wb") as file:
             yield file
         return
+    path = os.path.realpath(path)  # a symbolic link stays one
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     with open(temporary, "xb") as file:
         try:
@@ -173,7 +177,7 @@ def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
             yield piece
             done += len(piece)
             now = time.monotonic()
-            if sys.stderr.isatty() and now - drawn >= BAR:
+            if sys.stderr and sys.stderr.isatty() and now - drawn >= BAR:
                 drawn = now
                 share, rate = done / max(total, done), done / (now - start)
                 left = (max(total, done) - done) / rate
@@ -226,7 +230,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 

@@ -166,7 +166,8 @@ def escape(text: str | bytes) -> str:
 def fail(reason: str) -> int:
     """Say on stderr, in one line, why the job failed; return the exit status."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
     return 1
 
 
@@ -204,7 +205,9 @@ def main(argv: list[str] | None = None) -> int:
         show(EXAMPLE)
         urls, steps = [EXAMPLE], [("get", "id"), ("get", "sort"), ("set", "user", "42")]
     elif args.url == "-":
-        lines = (line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+        lines = (
+            line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in (sys.stdin.buffer if sys.stdin else ())
+        )
         urls = filter(None, lines)
     status = 0
     try:
@@ -218,6 +221,8 @@ def main(argv: list[str] | None = None) -> int:
                 status = fail(error.args[0])
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        return fail(f"cannot read or write: {error.strerror}")
     return status
 
 

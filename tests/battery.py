@@ -9,6 +9,7 @@ import ast
 import re
 import shlex
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,13 @@ def options(script: Path) -> list[str]:
     match = re.search(rf"^ +python3 {script.name}(.*)$", docstring(script), re.MULTILINE)
     assert match, f"{script.name} does not say how to try it"
     return shlex.split(match[1])
+
+
+def prepare(script: Path, folder: Path) -> None:
+    """Do in `folder` what the docstring of `script` says to do before it is tried."""
+    text = docstring(script).partition("Try it:")[2]
+    for line in re.findall(r"^ +(?!python3 .*_server)(\w.*)$", text, re.MULTILINE)[:-1]:
+        subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
 
 
 def line_servers(folder: Path = ROOT) -> list[Path]:
@@ -202,9 +210,11 @@ def crowd(address: Any, talk: Dialogue) -> None:
 
 def slow_reader(address: Any, talk: Dialogue) -> None:
     """A client that asks much and reads late gets every answer whole."""
-    (_, request), (side, answer) = [*talk, ("", ""), ("", "")][:2]
-    if side != "S" or "..." in answer or len(requests(talk).splitlines()) < 2:
+    triples = zip(talk, talk[1:], talk[2:], strict=False)
+    pairs = [(one[1], two[1]) for one, two, three in triples if one[0] + two[0] + three[0] == "CSC"]
+    if talk[0][0] == "S" or not pairs or "..." in pairs[0][1]:
         return  # such a server has one short answer for a client
+    request, answer = pairs[0]
     count = UNREAD // len(answer)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

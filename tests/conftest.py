@@ -96,7 +96,7 @@ def scripted(replies: bytes) -> Iterator[int]:
 
         def run() -> None:
             connection, _ = listener.accept()
-            with connection, suppress(ConnectionError):
+            with connection, suppress(OSError):
                 connection.settimeout(TIMEOUT)
                 connection.sendall(replies)
                 connection.shutdown(socket.SHUT_WR)

@@ -25,6 +25,7 @@ def script(request: pytest.FixtureRequest) -> Path:
 def server(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server process for all checks: what one of them breaks, the next one finds."""
     folder = tmp_path_factory.mktemp(script.stem)
+    battery.prepare(script, folder)
     with Server(script, "--quiet", *battery.options(script), cwd=folder) as server:
         yield server
         code, out, err = server.stop()
@@ -48,6 +49,7 @@ def test_stands(server: Server, script: Path, check: battery.Check) -> None:
 
 
 def test_idle_client_is_disconnected(script: Path, tmp_path: Path) -> None:
+    battery.prepare(script, tmp_path)
     options = ["--quiet", *battery.options(script), "--timeout", "0.2"]
     with Server(script, *options, cwd=tmp_path) as server, LineClient(server.address) as client:
         client.socket.settimeout(TIMEOUT)

@@ -86,6 +86,7 @@ def test_shared_functions_are_the_same_everywhere() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_stops_cleanly(script: Path, number: int, tmp_path: Path) -> None:
     """With one client in the middle of a line and one that is silent: both are told, and the exit status is 0."""
+    battery.prepare(script, tmp_path)
     with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
         busy, silent = LineClient(server.address), LineClient(server.address)
         with busy, silent:
@@ -101,6 +102,7 @@ def test_stops_cleanly(script: Path, number: int, tmp_path: Path) -> None:
 @each_server
 @pytest.mark.skipif(WINDOWS, reason="signals a process group")
 def test_second_interrupt_changes_nothing(script: Path, tmp_path: Path) -> None:
+    battery.prepare(script, tmp_path)
     with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
         server.process.send_signal(signal.SIGINT)
         assert server.stop(signal.SIGINT) == (0, "", "")
@@ -108,6 +110,7 @@ def test_second_interrupt_changes_nothing(script: Path, tmp_path: Path) -> None:
 
 @each_server
 def test_logs_one_stamped_line_an_event(script: Path, tmp_path: Path) -> None:
+    battery.prepare(script, tmp_path)
     with Server(script, *battery.options(script), cwd=tmp_path) as server:
         battery.hostile(server.address, b"\x1b[2J\r2026-01-01T00:00:00 forged\n")
         battery.replay(server.address, battery.dialogue(script))
@@ -154,6 +157,7 @@ def test_wrong_numbers(script: Path, capsys: pytest.CaptureFixture[str]) -> None
 @each_server
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_ipv6(script: Path, tmp_path: Path) -> None:
+    battery.prepare(script, tmp_path)
     with Server(script, "--host", "::1", *battery.options(script), cwd=tmp_path) as server:
         assert server.announcement == f"Server listening on [::1]:{server.address[1]}...\n"
         battery.replay(server.address, battery.dialogue(script))
@@ -163,6 +167,7 @@ def test_ipv6(script: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(WINDOWS, reason="no descriptor limit to lower")
 def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
     """Out of descriptors it waits, without spinning, and answers again as soon as there are some."""
+    battery.prepare(script, tmp_path)
     limited = tmp_path / script.name
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
     text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
@@ -188,9 +193,8 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
 @each_client
 @pytest.mark.skipif(WINDOWS, reason="prepared by a POSIX shell")
 def test_nobody_listens(script: Path, tmp_path: Path) -> None:
-    *preparations, usage = re.findall(r"^ +(?!python3 .*_server)(\w.*)$", after("Try it:", script), re.MULTILINE)
-    for line in preparations:
-        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=TIMEOUT)
+    battery.prepare(script, tmp_path)
+    usage = battery.docstring(script).splitlines()[-1].strip()
     address = ["127.0.0.1", str(free_port())]
     words = shlex.split(usage)[2:]
     if words[:1] == ["localhost"]:
@@ -200,7 +204,3 @@ def test_nobody_listens(script: Path, tmp_path: Path) -> None:
     result = command(script, *words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(rf"{script.name}: error: {':'.join(address)}: connection refused.*\n", result.stderr)
-
-
-def after(mark: str, script: Path) -> str:
-    return battery.docstring(script).partition(mark)[2]

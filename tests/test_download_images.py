@@ -43,6 +43,7 @@ def urls(text: str, everything: bool = False) -> list[str]:
         ('<base href="//cdn/x/"><img src="a.png">', ["http://cdn/x/a.png"]),
         ('<img src="a.png#x"><img src="a.png"><img src="./a.png">', ["http://h/f/a.png"]),
         ('<img src="a.png" src="b.png">', ["http://h/f/a.png"]),
+        ('<base href="http://["><base href="/x/"><base href="/y/"><img src="a.png">', ["http://h/x/a.png"]),
         ('<img src=""><img src><img alt="src=x.png"><p src="x.png">', []),
         ('<script>"<img src=x.png>"</script><!-- <img src=y.png> --><![foo><img src=z.png>', ["http://h/f/z.png"]),
         ('<img src="&#x61;.png"><img src="http://[::1/b.png">', ["http://h/f/a.png", "http://[::1/b.png"]),
@@ -67,6 +68,8 @@ def test_all_images() -> None:
         (" a.png,\n b,c.png 100w ,d.png", ["a.png", "b,c.png", "d.png"]),
         ("data:image/png;base64,xy== 1x, b.png", ["data:image/png;base64,xy==", "b.png"]),
         (",, a.png ,", ["a.png"]),
+        ("a.png,", ["a.png"]),
+        (" " * 200_000 + "a" + "," * 200_000, ["a"]),
     ],
 )
 def test_candidates(srcset: str, found: list[str]) -> None:
@@ -91,7 +94,9 @@ def test_candidates(srcset: str, found: list[str]) -> None:
         ("http://h/.htaccess", "htaccess.png"),
         ("http://h/a.png.", "a.png"),
         ("http://h/%3Cb%3E%22%7C%3F*.png", "_b_____.png"),
-        ("data:image/png,x", "image.png"),
+        ("", "image.png"),
+        ("http://h/a.b.webp!a-very-long-one-after-it", "a.b.webp!a-very-long-one-after-it.png"),
+        ("http://h/COM%C2%B9%20.x", "_COM¹ .x"),
     ],
 )
 def test_file_name(url: str, name: str) -> None:
@@ -101,14 +106,16 @@ def test_file_name(url: str, name: str) -> None:
 def test_file_name_has_at_most_255_bytes() -> None:
     assert file_name("http://h/" + "%C3%A4" * 300 + ".jpeg", "image/png") == "ä" * 125 + ".jpeg"
     assert file_name("http://h/" + "x" * 300, "image/x-new-kind") == "x" * (255 - 9) + ".xnewkind"
-    assert len(file_name("http://h/a." + "x" * 300, "image/png")) == 255
+    assert file_name("http://h/a." + "x" * 300, "image/png") == "a." + "x" * 249 + ".png"
+    assert file_name("http://h/a", "image/+++") == "a.image"
 
 
 def test_data_image() -> None:
     assert data_image("data:image/png;base64," + base64.b64encode(PNG).decode()) == ("image/png", PNG)
     assert data_image("data:image/svg+xml,%3Csvg%3E") == ("image/svg+xml", b"<svg>")
-    for wrong in ("data:image/png", "data:image/png;base64,x"):
-        with pytest.raises(ValueError, match=r"data|padding|base64"):
+    assert data_image("DATA:Image/PNG ; BASE64,R0lGOA") == ("image/png", b"GIF8")
+    for wrong in ("data:image/png", "data:image/png;base64,x", "data:image/png;base64,%%%"):
+        with pytest.raises(ValueError, match=r"data|padding|base64|alphabet"):
             data_image(wrong)
 
 

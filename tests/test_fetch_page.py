@@ -68,12 +68,14 @@ def test_reads_gzip_and_chunks(web: Run) -> None:
     bomb = page(gzip.compress(b"x" * 100_000), Content_Encoding="gzip")
     cut = page(packed[:-20], Content_Encoding="gzip")
     broken = page(b"no gzip", Content_Encoding="gzip")
+    parts = gzip.compress(BODY[:20]) + gzip.compress(BODY[20:])
     pages = {"/gzip": page(packed, Content_Encoding="gzip"), "/chunked": chunked, "/until-close": endless}
+    pages["/parts"] = page(parts, Content_Encoding=" GZip ")
     with website({**pages, "/bomb": bomb, "/cut": cut, "/broken": broken, "/cut-chunks": chunked[:-30]}) as site:
         for path in pages:
             assert web(site + path) == (0, SHOWN, "")
         assert "more than 1000 bytes, unpacked" in web(f"{site}/bomb", "--max-size", "1000").err
-        assert "the gzip stream ends early" in web(f"{site}/cut").err
+        assert "broken gzip" in web(f"{site}/cut").err
         assert "broken gzip" in web(f"{site}/broken").err
         assert "the reply ended early" in web(f"{site}/cut-chunks").err
 

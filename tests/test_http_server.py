@@ -252,6 +252,59 @@ def test_listing(site: tuple[str, int]) -> None:
     assert "<script" not in page.decode()
 
 
+@pytest.mark.skipif(WINDOWS, reason="needs symbolic links")
+def test_a_folder_has_one_url(site: tuple[str, int]) -> None:
+    """Also when there are links between folders, so that whoever follows them all comes to an end."""
+    reply, _ = ask(site, "/sub/up/sub/")
+    assert (reply.status, reply.headers["Location"]) == (301, "/sub/")
+
+
+def test_odd_folders_and_times(tmp_path: Path) -> None:
+    (tmp_path / "index.html").mkdir()
+    for number, time in enumerate((0, 10**12, 2**33)):
+        (tmp_path / str(number)).write_bytes(b"x")
+        with suppress(OSError):
+            os.utime(tmp_path / str(number), (time, time))
+    with showing(tmp_path) as address:
+        assert ask(address, "/")[1].count(b"<tr><td>") == 4
+        for number in range(3):
+            assert ask(address, f"/{number}")[1] == b"x"
+
+
+def test_other_forms_of_requests(site: tuple[str, int]) -> None:
+    assert ask(site, "http://h:1/small.txt?x")[1] == b"Hello"
+    assert ask(site, "/big.bin", "HEAD", Range="bytes=0-1")[0].status == 200
+    with LineClient(site) as client:
+        client.send(b"GET /small.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /small.txt HTTP/1.0\r\n\r\n")
+        replies = client.rest()
+    assert replies.count(b"Hello") == 2
+    assert replies.index(b"Connection: keep-alive\r\n") < replies.index(b"Connection: close\r\n")
+    if sys.platform == "linux":
+        with LineClient(site) as client:
+            client.send("GET /names/ü%20ö.txt HTTP/1.0\r\n\r\n".encode())
+            assert client.rest().endswith("ü ö.txt".encode())
+
+
+@pytest.mark.skipif(WINDOWS, reason="no limit to lower")
+def test_out_of_descriptors_is_not_not_found(tmp_path: Path) -> None:
+    limited = tmp_path / SCRIPT.name
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
+    text = SCRIPT.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
+    limited.write_text(text, encoding="utf-8")
+    with Server(limited, "--directory", str(tmp_path)) as server:
+        clients = [LineClient(server.address) for _ in range(30)]
+        assert server.process.stderr
+        clients[0].send(b"GET /http_server.py HTTP/1.1\r\n\r\n")
+        while "Cannot accept a client" not in server.process.stderr.readline():
+            pass
+        status = clients[0].line()
+        for client in clients:
+            client.__exit__()
+        assert "503" in status or "200" in status
+        assert ask(server.address, "/http_server.py")[0].status == 200
+        assert server.stop()[0] == 0
+
+
 def test_folders(site: tuple[str, int]) -> None:
     reply, _ = ask(site, "//sub?x=//evil")
     assert (reply.status, reply.headers["Location"]) == (301, "/sub/?x=//evil")
@@ -325,6 +378,6 @@ def test_locate(tmp_path: Path) -> None:
     root = os.path.realpath(tmp_path)
     (tmp_path / "a").mkdir()
     assert locate(root, "/") == root
-    assert locate(root, "//a/./?x") == os.path.join(root, "a")
+    assert locate(root, "//a/./") == os.path.join(root, "a")
     with pytest.raises(FileNotFoundError):
         locate(root, "/a/../a/")

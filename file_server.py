@@ -1,0 +1,327 @@
+"""File server: hands out the files of a folder, and nothing outside of it.
+
+    C: LIST
+    S: OK 1
+    S: 6...hello.txt
+    C: HASH hello.txt
+    S: OK 66a045b452102c59d840ec097d59d9467e13a3f34f6494e539ffd32c1bb35f18
+    C: GET hello.txt
+    S: OK 6
+    S: Hello
+    C: GET ../hello.txt
+    S: ERROR file not found: '../hello.txt'
+    C: QUIT
+    S: BYE
+
+After `OK size` come exactly that many bytes. A line of the list is size, TAB, name; the names of files in subfolders
+hold `/`. Control characters and backslashes in names are written as in a Python string (`\\n`, `\\x1b`, `\\\\`), in
+requests too. UTF-8, lines end in LF or CRLF and have at most 8192 bytes. The hash is SHA-256.
+
+Try it:
+
+    mkdir -p files && echo Hello > files/hello.txt
+    python3 file_server.py --directory files
+    python3 file_client.py hello.txt
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, BinaryIO
+
+HOST, PORT = "localhost", 9004
+TIMEOUT = 60.0  # seconds
+MAX_LINE = 8192  # bytes
+CHUNK = 64 * 1024  # bytes to read at a time
+PIECE = 1024 * 1024  # bytes of a file to hash at a time
+BACKLOG = 4096  # clients that may queue until they are accepted
+POLL = 0.05  # seconds between two looks at the stop event
+LINGER = 1.0  # seconds a client has to take the last reply
+
+Address = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
+
+
+def written(name: str) -> str:
+    """Return the name of a file as it stands in a line."""
+    return escape(name.replace("\\", r"\\"))
+
+
+def meant(text: str) -> str:
+    """Return the name that written() has written so. Raises ValueError if it cannot have."""
+    if re.search(r"\\(?!\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})", text.replace(r"\\", "")):
+        raise ValueError("not an escape sequence")
+    return re.sub(r"\\(\\|[nrt]|x..|u....|U........)", lambda match: match[0].encode().decode("unicode_escape"), text)
+
+
+def find(root: str, name: str) -> str:
+    """Return the real path of the file `name` in the folder `root`, itself a real path.
+
+    Raises OSError or ValueError if it is not there, or outside, which nobody outside can tell apart.
+    """
+    parts = name.split("/")
+    if "" in parts or ".." in parts:
+        raise FileNotFoundError
+    path = inside(root, os.path.join(root, *parts))
+    if os.path.isdir(path):
+        raise IsADirectoryError
+    return path
+
+
+def inside(root: str, path: str) -> str:
+    """Return the real path of a file or folder in `root`. Raises OSError or ValueError if it is none."""
+    path = os.path.realpath(path, strict=True)
+    if os.path.commonpath([root, path]) != root:
+        raise FileNotFoundError
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileNotFoundError
+    return path
+
+
+def catalogue(root: str) -> list[tuple[str, int]]:
+    """Return names and sizes of all files in `root`, sorted by code point."""
+    files = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            with suppress(OSError, ValueError):  # not for the outside, or gone meanwhile
+                files.append((os.path.relpath(path, root).replace(os.sep, "/"), os.path.getsize(inside(root, path))))
+    return sorted(files)
+
+
+def opened(root: str, text: str) -> BinaryIO | None:
+    """Return the file whose name is written as `text`, open, or None if there is none."""
+    try:
+        return open(find(root, meant(text)), "rb")
+    except (OSError, ValueError):
+        return None
+
+
+def digest(file: BinaryIO) -> str:
+    """Return the SHA-256 of a file in hex. Raises OSError."""
+    sha256 = hashlib.sha256()
+    while piece := file.read(PIECE):
+        sha256.update(piece)
+    return sha256.hexdigest()
+
+
+def send_file(connection: socket.socket, file: BinaryIO) -> None:
+    """Send a file with its size in front. Raises OSError, also if it becomes shorter meanwhile."""
+    size = os.fstat(file.fileno()).st_size
+    head = f"OK {size}\n".encode()
+    if size <= CHUNK:
+        data = file.read(size)
+        sent = len(data)
+        connection.sendall(head + data)
+    else:
+        connection.sendall(head)
+        sent = connection.sendfile(file, 0, size)
+    if sent < size:
+        raise ConnectionAbortedError("the file has become shorter: only hanging up can tell that")
+
+
+def converse(connection: socket.socket, address: Address, root: str, timeout: float) -> str:
+    """Answer the requests of one client; return a summary. Raises OSError."""
+    connection.settimeout(timeout or None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    count = 0
+    for line in lines(connection, b"ERROR timeout\n"):
+        text = line.decode("utf-8", "replace")
+        log.info("%s %s", address[:2], escape(text))
+        command, _, name = text.partition(" ")
+        if len(line) > MAX_LINE:
+            answer = "ERROR line too long"
+        elif command in ("GET", "HASH"):
+            file = opened(root, name)
+            if not file:
+                answer = f"ERROR file not found: '{escape(name)}'"
+            else:
+                with file:
+                    if command == "GET":
+                        send_file(connection, file)
+                        count += 1
+                        continue
+                    answer = f"OK {digest(file)}"
+        elif text == "LIST":
+            files = catalogue(root)
+            answer = "\n".join([f"OK {len(files)}", *(f"{size}\t{written(name)}" for name, size in files)])
+        elif text == "QUIT":
+            connection.sendall(b"BYE\n")
+            break
+        else:
+            answer = f"ERROR not a request: '{escape(text[:80])}'; there is GET name, HASH name, LIST and QUIT"
+        connection.sendall(f"{answer}\n".encode())
+    return f"{count} files sent"
+
+
+def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
+    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
+    rest = bytearray()
+    while piece := receive(connection, CHUNK, farewell):
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            rest += line[: MAX_LINE + 2 - len(rest)]
+            yield bytes(rest.removesuffix(b"\r"))
+            rest.clear()
+        rest += last[: MAX_LINE + 2 - len(rest)]
+    if rest:
+        yield bytes(rest.removesuffix(b"\r"))
+
+
+def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
+    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    try:
+        return connection.recv(size)
+    except (BlockingIOError, TimeoutError):
+        connection.sendall(farewell)
+        return b""
+
+
+def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
+    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+
+    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    """
+    stop = stop or threading.Event()
+    live: dict[threading.Thread, socket.socket] = {}
+
+    def attend(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address[:2])
+        try:
+            with connection:
+                summary = converse(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address[:2], summary)
+        except (OSError, MemoryError) as error:
+            log.info("Connection lost %s: %s", address[:2], error)
+        finally:
+            del live[threading.current_thread()]
+
+    listener.settimeout(POLL)
+    try:
+        while not stop.is_set():
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)
+                continue
+            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
+            live[thread] = connection
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:  # out of threads
+                log.warning("Cannot serve %s: %s", address[:2], error)
+                live.pop(thread).close()
+    finally:
+        for connection in list(live.values()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(live):
+            thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER)
+        deadline = time.monotonic() + LINGER
+        while connection.recv(65536) and time.monotonic() < deadline:
+            pass
+
+
+def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    """Return an argparse type that takes a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        if low <= (value := kind(text)) <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
+
+    return number
+
+
+def server_parser() -> argparse.ArgumentParser:
+    """Return a parser of the options that all servers have."""
+    about = (__doc__ or "").replace("%", "%%")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
+    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
+    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
+    parser.add_argument("--quiet", action="store_true", help="no log")
+    return parser
+
+
+def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
+    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
+    level = logging.CRITICAL if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
+        stop.set()
+
+    for name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):  # the last one is Windows' Ctrl-Break
+        signal.signal(getattr(signal, name), interrupt)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    try:
+        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
+        listener = listen(address, family=family)
+    except (OSError, UnicodeError) as error:
+        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
+    with listener:
+        if sys.stdout:
+            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
+                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
+        serve(listener, stop=stop)
+    return 0
+
+
+def fail(reason: str) -> int:
+    """Say on stderr, in one line, why the job failed; return the exit status."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
+    if sys.stderr:
+        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
+    return 1
+
+
+def escape(text: str | bytes) -> str:
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = server_parser()
+    parser.add_argument(
+        "--directory", default=".", metavar="DIR", help="hand out this folder (default: the current one)"
+    )
+    args = parser.parse_args(argv)
+    root = os.path.realpath(args.directory)
+    if not os.path.isdir(root):
+        return fail(f"{args.directory}: not a folder; choose another --directory")
+    attend = partial(serve, converse=partial(converse, root=root, timeout=args.timeout))
+    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from battery import CROWD
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
+from file_server import catalogue, converse, meant, serve, written
+
+SCRIPT = ROOT / "file_server.py"
+BIG = random.Random(8).randbytes(3_000_000)
+SECRET = b"nobody may see this"
+NAMES = {
+    "a b": "a b",
+    "new\nline": r"new\nline",
+    "back\\slash": r"back\\slash",
+    "ä😀": "ä😀",
+    "esc\x1b[2J": r"esc\x1b[2J",
+}
+NAMES |= {"\udcff": r"\udcff", "\\n": r"\\n", "\u2028": r"\u2028", "tab\t": r"tab\t", "'": "'"}
+
+
+def serving(folder: Path, timeout: float = TIMEOUT) -> AbstractContextManager[Any]:
+    """A server in this process."""
+    return running(serve, partial(converse, root=os.path.realpath(folder), timeout=timeout))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The address of a server, for all tests that only ask."""
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret").write_bytes(SECRET)
+    (outside / "root-too").mkdir()
+    (outside / "root-too" / "secret").write_bytes(SECRET)
+    root = outside / "root"
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "small").write_bytes(b"Hello")
+    (root / "empty").touch()
+    (root / "big").write_bytes(BIG)
+    (root / "sub" / "deep" / "file.txt").write_bytes(b"deep")
+    if not WINDOWS:
+        (root / "evil").symlink_to("../secret")
+        (root / "evils").symlink_to("..")
+        (root / "good").symlink_to("small")
+        (root / "broken").symlink_to("nowhere")
+        (root / "ring").symlink_to("ring")
+        (root / "sub" / "up").symlink_to("..")
+        os.mkfifo(root / "fifo")
+        with socket.socket(socket.AF_UNIX) as listener:
+            here = os.getcwd()
+            os.chdir(root)  # such an address may not be long
+            listener.bind("socket")
+            os.chdir(here)
+    with serving(root) as address:
+        yield address
+
+
+class FileClient(LineClient):
+    def get(self, name: str) -> bytes | str:
+        """Return the contents of a file, or else the answer."""
+        answer = self.ask(f"GET {name}")
+        kind, _, size = answer.partition(" ")
+        return self.stream.read(int(size)) if kind == "OK" else answer
+
+    def names(self) -> list[str]:
+        count = int(self.ask("LIST").removeprefix("OK "))
+        return self.lines(count)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name: str) -> None:
+    assert written(name) == NAMES[name]
+    assert meant(NAMES[name]) == name
+
+
+@pytest.mark.parametrize("text", ["\\", "a\\b", r"\x1", r"\xZZ", r"\u12", r"\\\a", r"\N{DASH}", r"\101"])
+def test_no_names(text: str) -> None:
+    with pytest.raises(ValueError, match="escape"):
+        meant(text)
+
+
+def test_many_requests_over_one_connection(address: Any) -> None:
+    with FileClient(address) as client:
+        assert client.get("small") == b"Hello"
+        assert client.get("empty") == b""
+        assert client.get("big") == BIG
+        assert client.get("sub/deep/file.txt") == b"deep"
+        assert client.get("none") == "ERROR file not found: 'none'"
+        assert client.ask("HASH big") == f"OK {hashlib.sha256(BIG).hexdigest()}"
+        assert client.ask("HASH none") == "ERROR file not found: 'none'"
+        assert client.get("small") == b"Hello"
+        assert client.ask("QUIT") == "BYE"
+        assert client.rest() == b""
+
+
+def test_requests_in_one_segment(address: Any) -> None:
+    with FileClient(address) as client:
+        client.send(b"GET small\r\nGET none\nGET big\nHASH empty\nGET small")
+        client.half_close()
+        empty = hashlib.sha256(b"").hexdigest().encode()
+        big = b"OK %d\n" % len(BIG) + BIG
+        assert client.rest() == b"OK 5\nHelloERROR file not found: 'none'\n" + big + b"OK " + empty + b"\nOK 5\nHello"
+
+
+def test_list(address: Any) -> None:
+    with FileClient(address) as client:
+        lines = ["3000000\tbig", "0\tempty", *([] if WINDOWS else ["5\tgood"]), "5\tsmall", "4\tsub/deep/file.txt"]
+        assert client.names() == lines
+
+
+ESCAPES = [
+    "../secret",
+    "../root/small",
+    "sub/../../secret",
+    "sub/../small",
+    "..",
+    "",
+    ".",
+    "/",
+    "/etc/passwd",
+    "//etc/passwd",
+    "small/",
+    "sub//deep/file.txt",
+    "../root-too/secret",
+    "..\\secret",
+    r"..\\secret",
+    r"\x2e\x2e/secret",
+    r"\x2e\x2e\x2fsecret",
+    r"..\x2fsecret",
+    "%2e%2e/secret",
+    "..%2fsecret",
+    "C:\\Windows\\win.ini",
+    "C:/Windows/win.ini",
+    "\\\\?\\C:\\secret",
+    "file:///etc/passwd",
+    "evil",
+    "evils/secret",
+    "evils/root/../secret",
+    "broken",
+    "ring",
+    "fifo",
+    "socket",
+    "sub",
+    "sub/deep",
+    r"small\x00",
+    r"small\x00.txt",
+    "small\0",
+    "small ",
+    " small",
+    "x" * 300,
+    "x/" * 2000,
+    "~",
+    "~root/.profile",
+    "$HOME",
+    "/dev/zero",
+    "/proc/self/environ",
+    "....//secret",
+    "..././secret",
+]
+
+
+@pytest.mark.parametrize("name", ESCAPES, ids=range(len(ESCAPES)))
+def test_nothing_outside(address: Any, name: str) -> None:
+    """The words are the same for what is outside, and for what is not there."""
+    with FileClient(address) as client:
+        shown = name.replace("\0", r"\x00")
+        assert client.get(name) == f"ERROR file not found: '{shown}'"
+        assert client.ask(f"HASH {name}") == f"ERROR file not found: '{shown}'"
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs symbolic links")
+def test_links_inside_work(address: Any) -> None:
+    with FileClient(address) as client:
+        assert client.get("good") == b"Hello"
+        assert client.get("sub/up/small") == b"Hello"
+
+
+def test_wrong_requests(address: Any) -> None:
+    with FileClient(address) as client:
+        for line in ("", "get small", "GET", "LIST x", "PUT small", "\x1b[2J"):
+            assert client.ask(line).startswith("ERROR ")
+            assert "\x1b" not in client.ask(line)
+        assert client.ask("GET " + "x" * 9000) == "ERROR line too long"
+        client.send(b"GET \xff\n")
+        assert client.line().startswith("ERROR file not found: ")
+        assert client.get("small") == b"Hello"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are not possible here")
+def test_any_name_can_be_fetched(tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / name).write_bytes(os.fsencode(name))
+    with serving(tmp_path) as address, FileClient(address) as client:
+        lines = client.names()
+        assert lines == [f"{len(os.fsencode(name))}\t{NAMES[name]}" for name in sorted(NAMES)]
+        for line, name in zip(lines, sorted(NAMES), strict=True):
+            assert client.get(line.partition("\t")[2]) == os.fsencode(name)
+
+
+def test_a_file_that_shrinks_ends_the_connection(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    with serving(tmp_path) as address, FileClient(address) as client:
+        assert client.ask("GET file") == "OK 50000000"
+        os.truncate(tmp_path / "file", 1000)
+        assert len(client.rest()) < 50_000_000
+
+
+def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    with serving(tmp_path) as address, FileClient(address) as client:
+        assert client.ask("GET file") == "OK 50000000"
+        with open(tmp_path / "file", "ab") as file:
+            file.write(b"y" * 1000)
+        assert client.stream.read(50_000_000) == b"x" * 50_000_000
+        assert client.ask("QUIT") == "BYE"
+
+
+def test_many_at_once_while_one_does_not_read(address: Any) -> None:
+    with FileClient(address) as slow:
+        slow.send(b"GET big\n" * 10)
+        clients = [FileClient(address) for _ in range(CROWD // 2)]
+        for client in clients:
+            client.send(b"GET small\n")
+        for client in clients:
+            assert client.line() == "OK 5"
+            assert client.stream.read(5) == b"Hello"
+            client.__exit__()
+
+
+def test_who_does_not_read_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    with serving(tmp_path, timeout=0.3) as address, FileClient(address) as client:
+        client.send(b"GET file\n")
+        with serving(tmp_path, timeout=0.3) as other, FileClient(other) as idle:
+            assert idle.rest() == b"ERROR timeout\n"
+        assert len(client.rest()) < 50_000_000
+
+
+@pytest.mark.skipif(WINDOWS, reason="fills the disk with zeros")
+def test_five_gibibytes_of_nothing(tmp_path: Path) -> None:
+    """The size is told at once, and the beginning comes; test_file_client.py fetches all of it with -m big."""
+    size = 5 * 1024**3
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(size)
+    with serving(tmp_path) as address, FileClient(address) as client:
+        assert client.ask("GET sparse") == f"OK {size}"
+        assert client.stream.read(1000) == bytes(1000)
+
+
+def test_catalogue_of_nothing(tmp_path: Path) -> None:
+    assert catalogue(str(tmp_path)) == []
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    result = command(SCRIPT, "--directory", str(tmp_path / "none"))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "none: not a folder" in result.stderr
+
+
+def test_kill_in_the_middle(tmp_path: Path) -> None:
+    """The client sees the end before the whole file has come."""
+    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    with Server(SCRIPT, "--quiet", cwd=tmp_path) as server, FileClient(server.address) as client:
+        assert client.ask("GET file") == "OK 50000000"
+        server.process.kill()
+        server.process.wait(TIMEOUT)
+        with suppress(ConnectionError):
+            assert len(client.rest()) < 50_000_000
