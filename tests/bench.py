@@ -643,6 +643,55 @@ def messages_a_second(options: list[str], port: int) -> float:
     return int(options[3]) / seconds(source)
 
 
+# The file server and its client
+
+SMALL_FILES = 2000
+
+
+def files(rounds: int) -> list[Row]:
+    """A large file, and many small ones over one connection: ours beside web servers with curl, nc, and cp."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        os.chmod(folder, 0o755)  # nginx does not run as root
+        source, target = Path(folder, "from"), Path(folder, "to")
+        source.mkdir()
+        target.mkdir()
+        (source / "big").write_bytes(os.urandom(1 << 20) * 1024)
+        names = [f"{number}.bin" for number in range(SMALL_FILES)]
+        for name in names:
+            (source / name).write_bytes(os.urandom(1000))
+        servers = {**web_servers(str(source)), OURS: script("file_server.py", "--directory", str(source))}
+        ports = {
+            peer: stack.enter_context(serving(command))[0]
+            for peer, command in servers.items()
+            if command and shutil.which(command[0])
+        }
+        client = [sys.executable, str(ROOT / "file_client.py"), "--port", str(ports[OURS]), "--output", str(target)]
+        big: dict[str, list[str]] = {OURS: [*client, "big"], "cp": ["cp", str(source / "big"), str(target)]}
+        small: dict[str, list[str]] = {OURS: [*client, *names]}
+        for peer, port in ports.items():
+            if peer != OURS:
+                site = f"http://127.0.0.1:{port}/"
+                big[f"{peer} and curl"] = ["curl", "-sfo", str(target / "big"), f"{site}big"]
+                small[f"{peer} and curl"] = ["curl", "-sf", "--remote-name-all", *(site + name for name in names)]
+        if shutil.which("nc"):
+            pipe = "nc -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
+            big["nc"] = ["bash", "-c", pipe, "nc", str(free_port()), str(source / "big"), str(target / "big")]
+        rows = timed("files, 1 GiB", "MB/s", (1 << 30) / 1e6, big, target, rounds)
+        return rows + timed(f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds)
+
+
+def timed(name: str, unit: str, amount: float, commands: dict[str, list[str]], target: Path, rounds: int) -> list[Row]:
+    """Run commands in turn, each in an empty folder; return a row for each peer of ours."""
+    rates: dict[str, list[float]] = {peer: [] for peer in commands}
+    for _ in range(rounds):
+        for peer, command in commands.items():
+            rates[peer].append(amount / seconds(command, str(target)))
+            for path in target.iterdir():
+                path.unlink()
+    ours = rates.pop(OURS)
+    return [Row(name, unit, peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+
+
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "echo": echo,
     "chat": chat,
@@ -652,6 +701,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "images": images,
     "http": http,
     "mail": mail,
+    "files": files,
 }
 
 
