@@ -1,7 +1,7 @@
 """E-mail builder: writes a message into a file, as it would be sent (RFC 5322, MIME), and reads messages.
 
 The lines of the file end in CRLF. A header that would smuggle in another one, with a line break as it is or inside an
-encoded word, is refused, and so is what is no address. The finished message is read back and compared.
+encoded word, is refused, and so is what is no address. The finished message is read back and its headers counted.
 
 Try it:
 
@@ -11,6 +11,7 @@ Try it:
 """
 
 import argparse
+import email
 import email.policy
 import mimetypes
 import os
@@ -20,12 +21,12 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from email.contentmanager import raw_data_manager
 from email.errors import MessageError
-from email.header import decode_header, make_header
+from email.header import Header, decode_header, make_header
 from email.headerregistry import Address
-from email.message import EmailMessage, MIMEPart
-from email.utils import make_msgid
+from email.message import EmailMessage, Message
+from email.utils import formatdate, make_msgid
 from typing import BinaryIO
 
 SUBJECT = "Advanced Python Test"
@@ -33,7 +34,8 @@ SENDER = "me@example.com"
 RECIPIENT = "you@example.com"
 BODY = "This is a test email sent from Python."
 OUTPUT = "test_email.eml"
-POLICY = email.policy.SMTP.clone(cte_type="7bit")  # CRLF, and a body that any server passes on
+POLICY = email.policy.compat32.clone(linesep="\r\n", cte_type="7bit")  # a body that any server passes on
+CRLF = "\r\n"
 
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 LABEL = r"[A-Za-z0-9\x80-\U0010ffff]([A-Za-z0-9\x80-\U0010ffff-]*[A-Za-z0-9\x80-\U0010ffff])?"
@@ -42,88 +44,114 @@ MAILBOX = re.compile(rf"({ATOM}(?:\.{ATOM})*)@((?:{LABEL})(?:\.(?:{LABEL}))*|\[[
 
 def clean(text: str) -> str:
     """Return the value of a header as it is. Raises ValueError for a character that could end it, also encoded."""
-    decoded = text
-    with suppress(LookupError, ValueError, MessageError):
-        decoded = str(make_header(decode_header(text)))
-    for form in (text, decoded):
-        for character in form:
-            if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-                raise ValueError(f"{character!r} in a header: {text!r}")
+    hidden = b""
+    with suppress(MessageError, ValueError):
+        hidden = b"".join(part for part, _ in decode_header(text) if isinstance(part, bytes))
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or re.search(rb"[\x00-\x1f\x7f]", hidden):
+        raise ValueError(f"a control character in a header: {text!r}")
     return text
 
 
 def address(text: str) -> Address:
     """Return what `ada@example.com` or `Ada Lovelace <ada@example.com>` means. Raises ValueError if it is none."""
     name, mark, rest = clean(text).strip().rpartition("<")
-    mailbox = MAILBOX.fullmatch(rest.removesuffix(">") if mark and rest.endswith(">") else text.strip())
-    if not mailbox or set(name) & set("<>") or len(mailbox[1].encode()) > 64 or len(mailbox[0].encode()) > 254:
-        raise ValueError(f"not an address: {text!r}; want ada@example.com or Ada <ada@example.com>")
+    match = MAILBOX.fullmatch(rest.removesuffix(">") if mark and rest.endswith(">") else text.strip())
     name = " ".join(name.split())
     if name[:1] == name[-1:] == '"' and len(name) > 1:
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    local, domain = mailbox[1], mailbox[2]
-    return Address(name, local, domain.encode("idna").decode() if local.isascii() else domain)  # RFC 5890, or RFC 6532
+    elif set(name) & set("<>"):
+        match = None
+    wrong = f"not an address: {text!r}; want ada@example.com or Ada <ada@example.com>"
+    if not match or len(match[1].encode()) > 64 or len(match[0].encode()) > 254:
+        raise ValueError(wrong)
+    local, domain = match[1], match[2]
+    plain = domain.encode("idna").decode()  # RFC 5890; what it becomes has to be a domain, too
+    if not MAILBOX.fullmatch(f"x@{plain}"):
+        raise ValueError(wrong)
+    return Address(name, local, plain if local.isascii() else domain)
 
 
-def build(args: argparse.Namespace, body: str, now: datetime) -> EmailMessage:
-    """Return the message that the command line asks for. Raises ValueError, and OSError for an attachment."""
-    sender, to, cc = address(args.sender), [*map(address, args.to)], [*map(address, args.cc)]
+def head(subject: str, sender: Address, to: list[Address], cc: list[Address]) -> bytes:
+    """Return the headers of a message, which is sent now, in the words of RFC 5322. Raises ValueError.
+
+    What is not ASCII is encoded (RFC 2047), unless an address cannot be: then everything is UTF-8 (RFC 6532).
+    """
     wide = not all(one.addr_spec.isascii() for one in [sender, *to, *cc])
-    message = EmailMessage(POLICY.clone(utf8=True) if wide else POLICY)  # RFC 6532
-    message["Subject"] = clean(args.subject).strip()
-    message["From"] = sender
-    message["To"] = to
-    if cc:
-        message["Cc"] = cc
-    message["Date"] = now
-    message["Message-ID"] = make_msgid(domain=sender.domain.encode("idna").decode())
-    message.set_content(body)
+
+    def worded(text: str) -> str:
+        plain = wide or (text.isascii() and "=?" not in text and all(len(word) < 60 for word in text.split()))
+        return text if wide else Header(text, None if plain else "utf-8", header_name="Subject").encode(linesep=CRLF)
+
+    def people(addresses: list[Address]) -> str:
+        forms = []
+        for one in addresses:
+            name = worded(one.display_name)
+            forms.append(f"{name} <{one.addr_spec}>" if name.startswith("=?") else str(one))  # the latter adds quotes
+        return f",{CRLF} ".join(forms)
+
+    lines = [f"Subject: {worded(clean(subject).strip())}", f"From: {people([sender])}", f"To: {people(to)}"]
+    lines += [f"Cc: {people(cc)}"] if cc else []
+    domain = sender.domain.encode("idna").decode()
+    lines += [f"Date: {formatdate(localtime=True)}", f"Message-ID: {make_msgid(domain=domain)}", ""]
+    return CRLF.join(lines).encode()
+
+
+def build(args: argparse.Namespace, body: str) -> bytes:
+    """Return the message that the command line asks for. Raises ValueError, and OSError for an attachment."""
+    top = head(args.subject, address(args.sender), [*map(address, args.to)], [*map(address, args.cc)])
+    message = EmailMessage(POLICY)
+    message.set_content(body, content_manager=raw_data_manager)
     if args.html:
-        message.add_alternative(args.html, subtype="html")
+        message.add_alternative(args.html, subtype="html", content_manager=raw_data_manager)
     for path in args.attach:
-        kind, encoding = mimetypes.guess_type(path)
+        name = clean(os.path.basename(path))
+        kind, encoding = mimetypes.guess_type(name)
         if encoding or not kind or kind.startswith(("message/", "multipart/")):
             kind = "application/octet-stream"
+        maintype, _, subtype = kind.partition("/")
         with open(path, "rb") as file:
-            maintype, subtype = kind.split("/")
-            message.add_attachment(file.read(), maintype, subtype, filename=clean(os.path.basename(path)))
-    return message
+            message.add_attachment(file.read(), maintype, subtype, filename=name, content_manager=raw_data_manager)
+    return check(top + bytes(message), ["Cc"] if args.cc else [])
 
 
-def check(message: EmailMessage) -> bytes:
-    """Return the message as bytes. Raises ValueError if they mean anything but the headers that were meant."""
-    wire = bytes(message)
-    back = email.message_from_bytes(wire, policy=message.policy)
-    if [(name, str(value)) for name, value in back.items()] != [(name, str(value)) for name, value in message.items()]:
+def check(wire: bytes, more: list[str]) -> bytes:
+    """Return a finished message as it is. Raises ValueError if it has not exactly the headers that it should."""
+    message = email.message_from_bytes(wire)
+    wanted = {"Subject", "From", "To", "Date", "Message-ID", *more}
+    about = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Content-Disposition"}
+    names = [name for name, _ in message.items() if name not in about]
+    inner = {name for part in message.walk() if part is not message for name, _ in part.items()}
+    if len(names) != len(wanted) or set(names) != wanted or not inner <= about:
         raise ValueError("the message would not have the headers that it should")
     return wire
 
 
-def header_lines(message: EmailMessage) -> Iterator[str]:
+def header_lines(message: Message) -> Iterator[str]:
     """Yield the headers of any message, decoded as far as that is possible."""
     for name, raw in message.raw_items():
-        value = raw
-        with suppress(Exception):  # the parser of headers has not seen everything either
-            value = str(message.policy.header_fetch_parse(name, raw)).replace("\t", " ")
+        value = re.sub(r"\r?\n[ \t]*", " ", str(raw).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        with suppress(LookupError, ValueError, MessageError):
+            value = str(make_header(decode_header(value)))
         yield f"{name}: {value}"
 
 
-def parts(message: MIMEPart) -> Iterator[MIMEPart]:
+def parts(message: Message) -> Iterator[Message]:
     """Yield the parts of a message that hold something; a message in it is one of them."""
-    if message.get_content_maintype() == "multipart" and message.is_multipart():
-        for part in message.iter_parts():
-            yield from parts(part)
+    inner = message.get_payload()
+    if message.get_content_maintype() == "multipart" and isinstance(inner, list):
+        for part in inner:
+            yield from parts(part) if isinstance(part, Message) else ()
     else:
         yield message
 
 
-def content(part: MIMEPart) -> bytes:
+def content(part: Message) -> bytes:
     """Return what a part holds, unpacked."""
-    data = b"".join(map(bytes, part.iter_parts())) if part.is_multipart() else part.get_payload(decode=True)
+    data = b"".join(map(bytes, part.get_payload())) if part.is_multipart() else part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 
 
-def body_and_attachments(message: EmailMessage) -> tuple[str, list[str]]:
+def body_and_attachments(message: Message) -> tuple[str, list[str]]:
     """Return the text, or else the HTML, of any message, and a line about each of the other parts."""
     bodies: dict[str, str] = {}
     attachments = []
@@ -142,10 +170,12 @@ def body_and_attachments(message: EmailMessage) -> tuple[str, list[str]]:
     return bodies.get("text/plain", bodies.get("text/html", "")), attachments
 
 
-def read(path: str) -> EmailMessage:
-    """Return the message in a file. Raises OSError."""
-    with open(path, "rb") as file:
-        return email.message_from_binary_file(file, _class=EmailMessage, policy=email.policy.default)
+def stdin_text() -> str:
+    """Return what is on stdin. Raises ValueError if that is not UTF-8."""
+    try:
+        return (sys.stdin.buffer.read() if sys.stdin else b"").decode()
+    except UnicodeDecodeError:
+        raise ValueError("stdin is not UTF-8") from None
 
 
 @contextmanager
@@ -157,7 +187,12 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         return
     path = os.path.realpath(path)  # a symbolic link stays one
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
-    with open(temporary, "xb") as file:
+    try:
+        file = open(temporary, "xb")  # noqa: SIM115, closed below
+    except OSError as error:
+        error.filename = path
+        raise
+    with file:
         try:
             yield file
             file.close()
@@ -208,17 +243,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.to = args.to or [RECIPIENT]
     try:
-        if args.read is not None:
-            message = read(args.read)
-            for line in header_lines(message):
-                show(line)
-        else:
-            body = sys.stdin.read() if args.body == "-" else args.body
-            wire = check(build(args, body, datetime.now().astimezone()))
+        if args.read is None:
+            wire = build(args, stdin_text() if args.body == "-" else args.body)
             with replacing(args.output) as file:
                 file.write(wire)
-            message = read(args.output)
-            show(f"Subject: {message['Subject']}")
+        path = args.output if args.read is None else args.read
+        if args.read is not None or os.path.isfile(path):
+            with open(path, "rb") as file:
+                wire = file.read()
+        message = email.message_from_bytes(wire)
+        for line in header_lines(message):
+            if args.read is not None or line.startswith("Subject:"):
+                show(line)
         text, attachments = body_and_attachments(message)
         show("")
         for line in text.splitlines():
@@ -228,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}")
+        return fail(f"{error.filename or 'cannot read or write'}: {error.strerror}")
     except (ValueError, MessageError, RecursionError) as error:
         return fail(str(error))
     return 0

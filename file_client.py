@@ -136,7 +136,12 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         return
     path = os.path.realpath(path)  # a symbolic link stays one
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
-    with open(temporary, "xb") as file:
+    try:
+        file = open(temporary, "xb")  # noqa: SIM115, closed below
+    except OSError as error:
+        error.filename = path
+        raise
+    with file:
         try:
             yield file
             file.close()

@@ -68,7 +68,7 @@ def received(connection: socket.socket) -> Iterator[bytes]:
             yield line.rstrip(b"\r\n")
 
 
-def names(ftp: ftplib.FTP, path: str) -> Iterator[str]:
+def entries(ftp: ftplib.FTP, path: str) -> Iterator[str]:
     """Yield the names in the folder `path`, in the server's order. Raises FtpError, ftplib.Error, OSError."""
     parse: Callable[[bytes], str] = from_mlsd
     try:
@@ -126,7 +126,7 @@ def talk(ftp: ftplib.FTP, args: argparse.Namespace) -> int:
         if isinstance(ftp, ftplib.FTP_TLS):
             ftp.prot_p()
         ftp.voidcmd("TYPE A")
-        for name in islice(names(ftp, args.path.encode().decode("latin-1")), args.limit):
+        for name in islice(entries(ftp, args.path.encode().decode("latin-1")), args.limit):
             show(name)
     except (EOFError, OSError, ValueError, ftplib.Error) as error:
         raise FtpError(f"{args.path}: {wrong(error)}") from error

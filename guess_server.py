@@ -78,12 +78,12 @@ class Game:
 
 
 def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
-    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    """Return the next bytes, `size` at most; b"" at the end. Raises TimeoutError, after a `farewell`; OSError."""
     try:
         return connection.recv(size)
     except (BlockingIOError, TimeoutError):
         connection.sendall(farewell)
-        return b""
+        raise TimeoutError("silent for too long") from None
 
 
 def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:

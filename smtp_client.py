@@ -30,16 +30,17 @@ import os
 import re
 import socket
 import sys
+import time
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from email import policy
+from email.contentmanager import raw_data_manager
 from email.errors import MessageError
-from email.header import decode_header, make_header
+from email.header import Header, decode_header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import make_msgid
+from email.utils import formatdate, make_msgid
 from functools import partial
 
 HOST, PORT = "localhost", 1025
@@ -48,6 +49,8 @@ MAX_LINE = 2048  # bytes of a reply
 MAX_LINES = 200  # of a reply
 CHUNK = 64 * 1024  # bytes of the message to send at a time
 
+POLICY = policy.compat32.clone(linesep="\r\n", cte_type="7bit")  # a body that any server passes on
+CRLF = "\r\n"
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 LABEL = r"[A-Za-z0-9\x80-\U0010ffff]([A-Za-z0-9\x80-\U0010ffff-]*[A-Za-z0-9\x80-\U0010ffff])?"
 MAILBOX = re.compile(rf"({ATOM}(?:\.{ATOM})*)@((?:{LABEL})(?:\.(?:{LABEL}))*|\[[0-9A-Fa-f.:IPv]+\])")
@@ -63,47 +66,74 @@ class SmtpError(OSError):
 
 def clean(text: str) -> str:
     """Return the value of a header as it is. Raises ValueError for a character that could end it, also encoded."""
-    decoded = text
-    with suppress(LookupError, ValueError, MessageError):
-        decoded = str(make_header(decode_header(text)))
-    for form in (text, decoded):
-        for character in form:
-            if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-                raise ValueError(f"{character!r} in a header: {text!r}")
+    hidden = b""
+    with suppress(MessageError, ValueError):
+        hidden = b"".join(part for part, _ in decode_header(text) if isinstance(part, bytes))
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or re.search(rb"[\x00-\x1f\x7f]", hidden):
+        raise ValueError(f"a control character in a header: {text!r}")
     return text
 
 
 def address(text: str) -> Address:
     """Return what `ada@example.com` or `Ada Lovelace <ada@example.com>` means. Raises ValueError if it is none."""
     name, mark, rest = clean(text).strip().rpartition("<")
-    mailbox = MAILBOX.fullmatch(rest.removesuffix(">") if mark and rest.endswith(">") else text.strip())
-    if not mailbox or set(name) & set("<>") or len(mailbox[1].encode()) > 64 or len(mailbox[0].encode()) > 254:
-        raise ValueError(f"not an address: {text!r}; want ada@example.com or Ada <ada@example.com>")
+    match = MAILBOX.fullmatch(rest.removesuffix(">") if mark and rest.endswith(">") else text.strip())
     name = " ".join(name.split())
     if name[:1] == name[-1:] == '"' and len(name) > 1:
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    local, domain = mailbox[1], mailbox[2]
-    return Address(name, local, domain.encode("idna").decode() if local.isascii() else domain)
+    elif set(name) & set("<>"):
+        match = None
+    wrong = f"not an address: {text!r}; want ada@example.com or Ada <ada@example.com>"
+    if not match or len(match[1].encode()) > 64 or len(match[0].encode()) > 254:
+        raise ValueError(wrong)
+    local, domain = match[1], match[2]
+    plain = domain.encode("idna").decode()  # RFC 5890; what it becomes has to be a domain, too
+    if not MAILBOX.fullmatch(f"x@{plain}"):
+        raise ValueError(wrong)
+    return Address(name, local, plain if local.isascii() else domain)
 
 
-def compose(sender: Address, to: list[Address], subject: str, body: str, now: datetime) -> bytes:
-    """Return a message with these headers. Raises ValueError for a subject that would make more of them."""
-    wide = not all(one.addr_spec.isascii() for one in [sender, *to])
-    message = EmailMessage(SMTP.clone(cte_type="7bit", utf8=wide))
-    message["Subject"] = clean(subject).strip()
-    message["From"] = sender
-    message["To"] = to
-    message["Date"] = now
-    message["Message-ID"] = make_msgid(domain=sender.domain.encode("idna").decode())
-    message.set_content(body)
-    return bytes(message)
+def head(subject: str, sender: Address, to: list[Address], cc: list[Address]) -> bytes:
+    """Return the headers of a message, which is sent now, in the words of RFC 5322. Raises ValueError.
+
+    What is not ASCII is encoded (RFC 2047), unless an address cannot be: then everything is UTF-8 (RFC 6532).
+    """
+    wide = not all(one.addr_spec.isascii() for one in [sender, *to, *cc])
+
+    def worded(text: str) -> str:
+        plain = wide or (text.isascii() and "=?" not in text and all(len(word) < 60 for word in text.split()))
+        return text if wide else Header(text, None if plain else "utf-8", header_name="Subject").encode(linesep=CRLF)
+
+    def people(addresses: list[Address]) -> str:
+        forms = []
+        for one in addresses:
+            name = worded(one.display_name)
+            forms.append(f"{name} <{one.addr_spec}>" if name.startswith("=?") else str(one))  # the latter adds quotes
+        return f",{CRLF} ".join(forms)
+
+    lines = [f"Subject: {worded(clean(subject).strip())}", f"From: {people([sender])}", f"To: {people(to)}"]
+    lines += [f"Cc: {people(cc)}"] if cc else []
+    domain = sender.domain.encode("idna").decode()
+    lines += [f"Date: {formatdate(localtime=True)}", f"Message-ID: {make_msgid(domain=domain)}", ""]
+    return CRLF.join(lines).encode()
+
+
+def compose(sender: Address, to: list[Address], subject: str, body: str) -> bytes:
+    """Return a message. Raises ValueError for a subject that would make more headers."""
+    message = EmailMessage(POLICY)
+    message.set_content(body, content_manager=raw_data_manager)
+    return head(subject, sender, to, []) + bytes(message)
+
+
+def with_crlf(message: bytes) -> bytes:
+    """Return a message whose lines all end in CRLF."""
+    lines = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
+    return lines if not lines or lines.endswith(b"\r\n") else lines + b"\r\n"
 
 
 def on_the_wire(message: bytes) -> bytes:
-    """Return a message as DATA wants it: all lines end in CRLF, the dots in front are doubled, and one is the end."""
-    lines = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
-    lines = re.sub(rb"^\.", b"..", lines.replace(b"\r\n.", b"\r\n.."))
-    return lines + (b".\r\n" if not lines or lines.endswith(b"\r\n") else b"\r\n.\r\n")
+    """Return a message as DATA wants it: with one more dot in front of each that begins a line, and one at the end."""
+    return re.sub(rb"^\.", b"..", message.replace(b"\r\n.", b"\r\n..")) + b".\r\n"
 
 
 class Dialogue:
@@ -111,37 +141,63 @@ class Dialogue:
 
     def __init__(self, connection: socket.socket, verbose: bool) -> None:
         self.connection, self.verbose = connection, verbose
-        self.replies = connection.makefile("rb")
+        self.timeout = connection.gettimeout() or float("inf")
+        self.rest = bytearray()
+        self.secrets: list[str] = []  # which a server may repeat
 
-    def log(self, side: str, line: str | bytes) -> None:
-        if self.verbose:
-            print(f"{side}: {escape(line)}", file=sys.stderr)
+    def masked(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def log(self, side: str, line: str) -> None:
+        if self.verbose and sys.stderr:
+            with suppress(OSError):
+                print(f"{side}: {escape(self.masked(line))}", file=sys.stderr)
+
+    def line(self, end: float) -> str:
+        """Return the next line, of MAX_LINE bytes at most, if it is here in time. Raises SmtpError, OSError."""
+        while (at := self.rest.find(b"\n")) < 0 and len(self.rest) < MAX_LINE:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.connection.settimeout(None if left == float("inf") else left)
+            piece = self.connection.recv(MAX_LINE)
+            if not piece:
+                raise SmtpError("the server has hung up")
+            self.rest += piece
+        line = self.rest[: at + 1 or MAX_LINE].decode("utf-8", "backslashreplace").rstrip("\r\n")
+        del self.rest[: at + 1 or MAX_LINE]
+        self.log("S", line)
+        return line
 
     def reply(self, *codes: int) -> list[str]:
         """Return the lines of the next reply, without the code. Raises SmtpError if it is none of `codes`; OSError."""
         lines: list[str] = []
+        end = time.monotonic() + self.timeout
         while len(lines) < MAX_LINES:
-            line = self.replies.readline(MAX_LINE)
-            if not line:
-                raise SmtpError("the server has hung up")
-            self.log("S", line.rstrip())
-            match = re.fullmatch(rb"([2-5][0-9][0-9])([ -].*)?\r?\n", line)
+            line = self.line(end)
+            match = re.fullmatch("([2-5][0-9][0-9])([ -].*)?", line, re.DOTALL)
             if not match:
-                raise SmtpError(f"not a mail server: it says {line[:80]!r}")
-            lines.append((match[2] or b"")[1:].decode("utf-8", "backslashreplace").strip())
-            if not (match[2] or b"").startswith(b"-"):
+                raise SmtpError(f"not a mail server: it says {self.masked(line)[:80]!r}")
+            lines.append((match[2] or "")[1:].strip())
+            if not (match[2] or "").startswith("-"):
                 code = int(match[1])
                 if code not in codes:
                     kind = {4: "refused for now, try again later", 5: "refused"}.get(code // 100, "unexpected")
-                    raise SmtpError(f"{kind}: {code} {' '.join(lines)}", code)
+                    raise SmtpError(self.masked(f"{kind}: {code} {' '.join(lines)}"), code)
                 return lines
         raise SmtpError("a reply without end")
 
-    def ask(self, command: str, *codes: int, shown: str = "") -> list[str]:
+    def ask(self, command: str, *codes: int) -> list[str]:
         """Send a command, and return the reply. Raises like reply()."""
-        self.log("C", shown or command)
-        self.connection.sendall(f"{command}\r\n".encode())
+        self.log("C", command)
+        self.send(f"{command}\r\n".encode())
         return self.reply(*codes)
+
+    def send(self, data: bytes) -> None:
+        self.connection.settimeout(None if self.timeout == float("inf") else self.timeout)
+        self.connection.sendall(data)
 
     def quit(self) -> None:
         """Say goodbye, whether or not the server still listens."""
@@ -167,79 +223,82 @@ def hello(dialogue: Dialogue) -> dict[str, str]:
 
 def login(dialogue: Dialogue, offered: str, user: str, password: str) -> None:
     """Log in as the server offers it (RFC 4954). Raises SmtpError, OSError."""
-    plain, name, secret = (
-        base64.b64encode(text.encode()).decode() for text in (f"\0{user}\0{password}", user, password)
-    )
+    name, secret = os.fsencode(user), os.fsencode(password)
+    words = [b"\0" + name + b"\0" + secret, name, secret]
+    plain, first, second = dialogue.secrets = [base64.b64encode(word).decode() for word in words]
     mechanisms = offered.upper().split()
     if "PLAIN" in mechanisms:
-        dialogue.ask(f"AUTH PLAIN {plain}", 235, shown="AUTH PLAIN ***")
+        dialogue.ask(f"AUTH PLAIN {plain}", 235)
     elif "LOGIN" in mechanisms:
         dialogue.ask("AUTH LOGIN", 334)
-        dialogue.ask(name, 334, shown="***")
-        dialogue.ask(secret, 235, shown="***")
+        dialogue.ask(first, 334)
+        dialogue.ask(second, 235)
     else:
         raise SmtpError("it takes no password, or only in a way that is unknown here; leave out --user")
 
 
-def parameters(extensions: dict[str, str], wire: bytes, addresses: list[str]) -> str:
+def parameters(extensions: dict[str, str], message: bytes, addresses: list[str]) -> str:
     """Return what MAIL FROM has to tell about a message. Raises SmtpError if the server would not take it."""
-    limit = extensions.get("SIZE", "")
-    if limit.isdecimal() and 0 < int(limit) < len(wire):
-        raise SmtpError(f"the message is too large: {len(wire)} bytes, and it takes {limit}")
-    head, _, _ = wire.partition(b"\r\n\r\n")
-    if "SMTPUTF8" not in extensions and not all(address.isascii() for address in addresses):
+    limit, size = extensions.get("SIZE", ""), len(message)  # without the dots of DATA (RFC 1870)
+    if limit.isdecimal() and 0 < int(limit) < size:
+        raise SmtpError(f"the message is too large: {size} bytes, and it takes {limit}")
+    wide = not all(address.isascii() for address in addresses)
+    if wide and "SMTPUTF8" not in extensions:
         raise SmtpError("it takes no addresses beyond ASCII (SMTPUTF8)")
-    wide = "SMTPUTF8" in extensions and not (head.isascii() and all(address.isascii() for address in addresses))
+    raw = not message.partition(b"\r\n\r\n")[0].isascii()
     words = [
-        f" SIZE={len(wire)}" if "SIZE" in extensions else "",
-        " BODY=8BITMIME" if "8BITMIME" in extensions and not wire.isascii() else "",
-        " SMTPUTF8" if wide else "",
+        f" SIZE={size}" if "SIZE" in extensions else "",
+        " BODY=8BITMIME" if "8BITMIME" in extensions and not message.isascii() else "",
+        " SMTPUTF8" if "SMTPUTF8" in extensions and (wide or raw) else "",
     ]
     return "".join(words)
 
 
-def deliver(dialogue: Dialogue, sender: str, to: list[str], wire: bytes, suffix: str) -> dict[str, str]:
-    """Hand over a message; return the recipients who were refused, and why. Raises SmtpError, OSError."""
+def deliver(dialogue: Dialogue, sender: str, to: list[str], message: bytes, suffix: str) -> list[str]:
+    """Hand over a message; return who gets it, and tell who is refused. Raises SmtpError, OSError."""
     dialogue.ask(f"MAIL FROM:<{sender}>{suffix}", 250)
-    refused = {}
+    accepted = []
     for address in to:
         try:
             dialogue.ask(f"RCPT TO:<{address}>", 250, 251)
+            accepted.append(address)
         except SmtpError as error:
             if error.code < 400 or error.code == 421:
                 raise
-            refused[address] = str(error)
-    if len(refused) < len(to):
+            fail(f"{address}: {error}")
+    if accepted:
         dialogue.ask("DATA", 354)
-        dialogue.log("C", f"(a message of {len(wire)} bytes)")
+        wire = on_the_wire(message)
+        dialogue.log("C", f"(a message of {len(message)} bytes)")
         for start in range(0, len(wire), CHUNK):
-            dialogue.connection.sendall(wire[start : start + CHUNK])
+            dialogue.send(wire[start : start + CHUNK])
         dialogue.reply(250)
-    return refused
+    return accepted
 
 
 def talk(connection: socket.socket, args: argparse.Namespace, sender: str, to: list[str], message: bytes) -> int:
     """Hand over a message; return the exit status. Raises SmtpError, OSError."""
     dialogue = Dialogue(connection, args.verbose)
-    wire = on_the_wire(message)
-    with dialogue.replies:
-        try:
-            extensions = hello(dialogue)
-            if args.user is not None:
-                login(dialogue, extensions.get("AUTH", ""), args.user, args.password)
-            refused = deliver(dialogue, sender, to, wire, parameters(extensions, wire, [sender, *to]))
-        except (TimeoutError, ConnectionError):
-            raise
-        except OSError:
-            dialogue.quit()
-            raise
+    try:
+        extensions = hello(dialogue)
+        if args.user is not None:
+            login(dialogue, extensions.get("AUTH", ""), args.user, args.password)
+        accepted = deliver(dialogue, sender, to, message, parameters(extensions, message, [sender, *to]))
+    except SmtpError:
         dialogue.quit()
-    for address in to:
-        if address in refused:
-            fail(f"{address}: {refused[address]}")
-        else:
-            show(f"Sent to {address}")
-    return 1 if refused else 0
+        raise
+    dialogue.quit()
+    for address in accepted:
+        show(f"Sent to {address}")
+    return 0 if len(accepted) == len(to) else 1
+
+
+def stdin_text() -> str:
+    """Return what is on stdin. Raises ValueError if that is not UTF-8."""
+    try:
+        return (sys.stdin.buffer.read() if sys.stdin else b"").decode()
+    except UnicodeDecodeError:
+        raise ValueError("stdin is not UTF-8") from None
 
 
 def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
@@ -333,16 +392,16 @@ def main(argv: list[str] | None = None) -> int:
             with open(args.eml, "rb") as file:
                 message = file.read()
         else:
-            body = sys.stdin.read() if args.body == "-" else args.body or ""
-            message = compose(sender, to, args.subject or "", body, datetime.now().astimezone())
+            body = stdin_text() if args.body == "-" else args.body or ""
+            message = compose(sender, to, args.subject or "", body)
     except OSError as error:
-        return fail(f"{args.eml}: {error.strerror}")
+        return fail(f"{args.eml or 'stdin'}: {error.strerror}")
     except ValueError as error:
         return fail(str(error))
     except KeyboardInterrupt:
         return 130
     envelope = [one.addr_spec for one in to]
-    job = partial(talk, args=args, sender=sender.addr_spec, to=envelope, message=message)
+    job = partial(talk, args=args, sender=sender.addr_spec, to=envelope, message=with_crlf(message))
     return call(args, job, socket.create_connection)
 
 

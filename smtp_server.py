@@ -35,6 +35,7 @@ Try it:
 
 import argparse
 import base64
+import errno
 import hmac
 import logging
 import os
@@ -67,13 +68,13 @@ LINGER = 1.0  # seconds a client has to take the last reply
 
 Address = tuple[Any, ...]
 
-MAILBOX = (
-    r"""(?:"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"|[^\x00- \x7f<>"\\@]+)@(?:\[[^]\x00- \x7f<>[]+\]|[^]\x00- \x7f<>@[]+)"""
-)
+ATOM = r"""[^]\x00- \x7f-\x9f<>()[:;@\\,."]+"""
+QUOTED = r"""(?:"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[ -~])*")"""
+MAILBOX = rf"(?:{QUOTED}|{ATOM}(?:\.{ATOM})*)@(?:{ATOM}(?:\.{ATOM})*|\[[0-9A-Za-z.:]+\])"
 PATH = rf" ?<(?:@[^:<> ]+:)?(?P<mailbox>{MAILBOX}|%s)>(?P<parameters>(?: [^\x00- \x7f]+)*) *"
 SENDER = re.compile("FROM:" + PATH % "", re.IGNORECASE)
 RECIPIENT = re.compile("TO:" + PATH % "Postmaster", re.IGNORECASE)
-SECRET = re.compile(r"(\s*AUTH\s+\S+\s+)\S.*", re.IGNORECASE)
+SECRET = re.compile(rb"\s*AUTH(?! (PLAIN|LOGIN)$).*", re.IGNORECASE | re.DOTALL)  # a line that may hold one
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +107,14 @@ class Session:
 
     def answer(self, line: bytes) -> str:
         """Return the reply to a line, which came without its end."""
+        take, self.expected = self.expected, None
+        if len(line) > MAX_LINE:
+            return self.bad(500, "Line too long")
         try:
             text = line.decode()
         except UnicodeDecodeError:
             return self.bad(500, "Not UTF-8")
-        if len(line) > MAX_LINE:
-            self.expected = None
-            return self.bad(500, "Line too long")
-        if self.expected:
-            take, self.expected = self.expected, None
+        if take:
             return take(text)
         verb, _, rest = text.partition(" ")
         command = getattr(self, f"smtp_{verb.lower()}", None) if verb.isascii() and verb.isalpha() else None
@@ -233,22 +233,27 @@ class Session:
 
     def plain(self, text: str) -> str:
         """Take identity, user and password in one (RFC 4616)."""
-        parts = decoded(text).split(b"\0")
-        return self.check(*parts[1:]) if len(parts) == 3 else self.bad(501, "Cancelled, or not understood")
+        identity, *secrets = (decoded(text) or b"").split(b"\0")
+        if len(secrets) != 2:
+            return self.bad(501, "Cancelled, or not understood")
+        return self.check(secrets[0] if identity in (b"", secrets[0]) else b"", secrets[1])
 
     def login(self, text: str) -> str:
         """Take the user's name, and then the password."""
-        user = decoded(text)
+        if text == "*":
+            return self.bad(501, "Cancelled")
+        user = decoded(text) or b""
 
         def take(text: str) -> str:
-            return self.check(user, decoded(text)) if decoded(text) else self.bad(501, "Cancelled, or not understood")
+            password = decoded(text)
+            return self.bad(501, "Cancelled, or not understood") if password is None else self.check(user, password)
 
-        return self.ask(take, "Password:") if user else self.bad(501, "Cancelled, or not understood")
+        return self.ask(take, "Password:")
 
     def check(self, user: bytes, password: bytes) -> str:
         """Compare, in a time that tells nothing about how much of it is right."""
-        right = hmac.compare_digest(user, (self.user or "").encode())
-        if hmac.compare_digest(password, (self.password or "").encode()) and right:
+        right = hmac.compare_digest(user, os.fsencode(self.user or ""))
+        if hmac.compare_digest(password, os.fsencode(self.password or "")) and right:
             self.known = True
             return response(235, "Welcome")
         self.failures += 1
@@ -256,12 +261,12 @@ class Session:
         return response(535, "Wrong user or password")
 
 
-def decoded(text: str) -> bytes:
-    """Return the bytes that a base64 text means, or b"" if it is none."""
+def decoded(text: str) -> bytes | None:
+    """Return the bytes that a base64 text means, or None if it is none."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        return b""
+        return None
 
 
 class Reader:
@@ -334,18 +339,23 @@ def keep(folder: str, message: bytes) -> str:
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)
-        if hasattr(os, "O_DIRECTORY"):  # Windows cannot, and does it by itself
-            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(entry)
-            finally:
-                os.close(entry)
+        sync(folder)
     except OSError:
         for left in (temporary, path):
             with suppress(OSError):
                 os.unlink(left)
         raise
     return name
+
+
+def sync(folder: str) -> None:
+    """Wait until the disk has the names in a folder. Raises OSError."""
+    if hasattr(os, "O_DIRECTORY"):  # Windows cannot, and does it by itself
+        entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
 
 def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
@@ -358,12 +368,13 @@ def converse(connection: socket.socket, address: Address, args: argparse.Namespa
 
     def say(text: str) -> None:
         for line in text.splitlines():
-            log.info("%s S: %s", where, line)
+            log.info("%s S: %s", where, escape(line))
         connection.sendall(text.encode())
 
     say(response(220, f"{session.host} SMTP server ready"))
     while not session.over and (line := reader.line()) is not None:
-        log.info("%s C: %s", where, "***" if session.expected else SECRET.sub(r"\1***", escape(line)))
+        shown = b"***" if session.expected else SECRET.sub(b"AUTH ***", line)
+        log.info("%s C: %s", where, escape(shown))
         say(session.answer(line))
         if session.wants_data:
             try:
@@ -464,12 +475,12 @@ def stay_on_one_core() -> None:
 
 
 def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
-    """Return the next bytes, `size` at most; b"" at the end, or after `farewell` to one who is silent for too long."""
+    """Return the next bytes, `size` at most; b"" at the end. Raises TimeoutError, after a `farewell`; OSError."""
     try:
         return connection.recv(size)
     except (BlockingIOError, TimeoutError):
         connection.sendall(farewell)
-        return b""
+        raise TimeoutError("silent for too long") from None
 
 
 def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
@@ -540,7 +551,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = server_parser()
     parser.add_argument("--directory", default=DIRECTORY, metavar="DIR", help="keep mail here (default: %(default)s)")
     size = "the largest message (default: %(default)s)"
-    parser.add_argument("--max-size", type=between(0, 2**31), default=MAX_SIZE, metavar="BYTES", help=size)
+    parser.add_argument("--max-size", type=between(1, 2**31), default=MAX_SIZE, metavar="BYTES", help=size)
     parser.add_argument("--user", metavar="NAME", help="only for this user, with this password")
     parser.add_argument("--password", metavar="TEXT")
     args = parser.parse_args(argv)
@@ -548,6 +559,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--user and --password go together")
     try:
         os.makedirs(args.directory, exist_ok=True)
+        sync(os.path.dirname(os.path.realpath(args.directory)))
+        if not os.access(args.directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         return fail(f"cannot use {args.directory}: {error.strerror}; choose another --directory")
     stay_on_one_core()

@@ -674,7 +674,7 @@ def files(rounds: int) -> list[Row]:
                 big[f"{peer} and curl"] = ["curl", "-sfo", str(target / "big"), f"{site}big"]
                 small[f"{peer} and curl"] = ["curl", "-sf", "--remote-name-all", *(site + name for name in names)]
         if shutil.which("nc"):
-            pipe = "nc -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
+            pipe = "nc -N -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
             big["nc"] = ["bash", "-c", pipe, "nc", str(free_port()), str(source / "big"), str(target / "big")]
         rows = timed("files, 1 GiB", "MB/s", (1 << 30) / 1e6, big, target, rounds)
         return rows + timed(f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import email
 import email.policy
 import random
+import sys
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -76,12 +77,33 @@ def test_addresses_beyond_ascii(web: Run, tmp_path: Path) -> None:
     assert "To: Zoë <zoë@exämple.de>" in web("--read", "test_email.eml").out
 
 
+NAMES = ["Société générale, Département ingénierie", "Dr. Jürgen Müller-Lüdenscheidt, Universität zu Köln", "ж" * 90]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_long_names_and_subjects_beyond_ascii(name: str, web: Run, tmp_path: Path) -> None:
+    assert web("--to", f"{name} <a@b.c>", "--subject", f"🎉 naïve {name} of {name}").code == 0
+    message = parsed(tmp_path / "test_email.eml")
+    assert message["Subject"] == f"🎉 naïve {name} of {name}"
+    assert [one.addr_spec for one in message["To"].addresses] == ["a@b.c"]
+    assert max(map(len, (tmp_path / "test_email.eml").read_bytes().split(b"\r\n"))) < 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are not possible here")
+def test_no_injection_by_the_name_of_a_file(web: Run, tmp_path: Path) -> None:
+    for name in ("=?utf-8*en?q?=0d=0aBcc:_x?=.txt", "a\nBcc: x.txt"):
+        (tmp_path / name).touch()
+        assert web("--attach", name).code == 1
+    assert not (tmp_path / "test_email.eml").exists()
+
+
 def test_body_from_stdin(tmp_path: Path) -> None:
     result = command("email_builder.py", "--body", "-", stdin="from\nstdin\n", cwd=tmp_path)
     assert (result.returncode, result.stdout.splitlines()) == (0, [DEFAULTS[0], "", "from", "stdin"])
 
 
 INJECTIONS = ["x\nBcc: a@b", "x\r\nBcc: a@b", "x\rBcc: a@b", "x\0", "x\x0bBcc: a@b", "x\x85Bcc: a@b", "x\u2028Bcc: a@b"]
+LANGUAGE = ["=?UTF-8*en?Q?=0D=0ABcc:_x?=", "=?unknown-8bit?q?=0a?=Bcc:x", "=?utf-16?b?AA0ACg==?="]
 ENCODED = [
     "=?UTF-8?Q?=0A?=Bcc: a@b",
     "=?utf-8?b?DQo=?= Bcc: a@b",
@@ -90,7 +112,7 @@ ENCODED = [
 ]
 
 
-@pytest.mark.parametrize("text", INJECTIONS + ENCODED)
+@pytest.mark.parametrize("text", INJECTIONS + ENCODED + LANGUAGE)
 def test_no_injection(text: str, web: Run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in a header"):
         clean(text)
@@ -177,6 +199,7 @@ WILD = {
     "no boundary": b"Content-Type: multipart/mixed\n\nx",
     "broken multipart": b"Content-Type: multipart/mixed; boundary=a\n\n--a\n\nx\n--a\nContent-Type: message/rfc822\n\n",
     "broken name": b"Content-Disposition: attachment; filename*=nonsense'x'%FF%\nContent-Type: ;\n\nx",
+    "hostile": b"Subject: " + b"a " * 100_000 + b"\nTo: " + b'"' * 100_000 + b"\nX: " + b"=?utf-8?q?a?= " * 10_000,
     "long": b"X: " + b"y" * 100_000 + b"\n" + b"z " * 50_000,
 }
 

@@ -6,7 +6,7 @@ import email.policy
 import random
 import re
 import socket
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import smtp_server
 from conftest import TIMEOUT, command, free_port, running, scripted
 from echo_server import serve
-from smtp_client import on_the_wire
+from smtp_client import on_the_wire, with_crlf
 from web import Run
 
 ENVELOPE = ["--host", "127.0.0.1", "--from", "a@b.c", "--to", "d@e.f"]
@@ -77,7 +77,7 @@ def mail(tmp_path: Path) -> Path:
     ],
 )
 def test_on_the_wire(text: bytes, wire: bytes) -> None:
-    assert on_the_wire(text) == wire
+    assert on_the_wire(with_crlf(text)) == wire
 
 
 def test_subject_and_body(web: Run, mail: Path) -> None:
@@ -139,6 +139,37 @@ def test_our_server_wants_a_password(web: Run, mail: Path) -> None:
         assert "refused: 535" in web(*words, "--user", "u", "--password", "q").err
         assert "refused: 530" in web(*words).err
     assert len(list(mail.iterdir())) == 1
+
+
+def test_a_message_may_have_exactly_the_size_that_is_offered(web: Run, mail: Path) -> None:
+    Path("x.eml").write_bytes(b".\n" * 1000)
+    with server(mail, max_size=3000) as (_, port):
+        assert web(*ENVELOPE, "--port", str(port), "--eml", "x.eml").code == 0
+    assert message(mail) == b".\r\n" * 1000
+
+
+def test_what_a_server_repeats_of_a_password_is_masked(web: Run) -> None:
+    said: list[str] = []
+    replies = {"EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "501 what is AHVzZXIAc2VjcmV0?"}
+    with fake(replies, said) as (_, port):
+        err = web(*ENVELOPE, "--port", str(port), *SHORT, "--user", "user", "--password", "secret", "-v").err
+    assert "AHVzZXIAc2VjcmV0" not in err
+    assert "501 what is ***?" in err
+
+
+def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
+    def converse(connection: socket.socket, address: object) -> str:
+        connection.settimeout(0.05)
+        with suppress(ConnectionError):
+            while True:
+                connection.sendall(b"220-x\r\n")
+                with suppress(TimeoutError):
+                    if not connection.recv(1):
+                        return ""
+        return ""
+
+    with running(serve, converse) as (_, port):
+        assert "no answer in time" in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.3").err
 
 
 def test_falls_back_to_helo(web: Run) -> None:
