@@ -72,7 +72,7 @@ def target(text: str, output: str | None, force: bool) -> str:
     return path
 
 
-class Reader:
+class Answers:
     """Takes lines and files out of what the server sends, however it arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -152,7 +152,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
             raise
 
 
-def fetch_file(reader: Reader, path: str, verify: bool) -> int:
+def fetch_file(reader: Answers, path: str, verify: bool) -> int:
     """Write the file that comes next to `path`; return its size. Raises Refused, FileError, OSError."""
     try:
         size = reader.number()
@@ -195,7 +195,7 @@ def requests(names: list[str], verify: bool) -> Iterator[tuple[list[str], bytes]
 
 def talk(connection: socket.socket, args: argparse.Namespace) -> int:
     """Do what the command line asks for; return the exit status. Raises FileError, OSError."""
-    reader = Reader(connection)
+    reader = Answers(connection)
     if args.list:
         connection.sendall(b"LIST\n")
         for _ in range(reader.number()):

@@ -34,7 +34,7 @@ class FtpError(OSError):
     """The server has refused something, or is no FTP server."""
 
 
-def decoded(name: bytes) -> str:
+def as_text(name: bytes) -> str:
     """Return a name as text: in UTF-8 (RFC 2640), or as older servers have it."""
     try:
         return name.decode()
@@ -55,7 +55,7 @@ def from_mlsd(line: bytes) -> str:
 
 def last(path: bytes) -> str:
     """Return the last part of a path, or "" for . and .. and nothing."""
-    name = decoded(path.rstrip(b"/").rpartition(b"/")[2])
+    name = as_text(path.rstrip(b"/").rpartition(b"/")[2])
     return "" if name in (".", "..") else name
 
 
