@@ -45,9 +45,10 @@ def options(script: Path) -> list[str]:
 
 def prepare(script: Path, folder: Path) -> None:
     """Do in `folder` what the docstring of `script` says to do before it is tried."""
-    text = docstring(script).partition("Try it:")[2]
-    for line in re.findall(r"^ +(?!python3 .*_server)(\w.*)$", text, re.MULTILINE)[:-1]:
-        subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
+    *lines, _ = docstring(script).partition("Try it:")[2].split("\n")
+    for line in map(str.strip, lines):
+        if line and not line.startswith("python3 "):
+            subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
 
 
 def line_servers(folder: Path = ROOT) -> list[Path]:

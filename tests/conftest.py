@@ -25,7 +25,7 @@ POLL = 0.002  # seconds between two looks at the stop event: often, so that hund
 WINDOWS = sys.platform == "win32"
 
 sys.path.insert(0, str(ROOT))
-pytest_plugins = ["web"]
+pytest_plugins = ["web", "grading"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,45 @@
+"""The checks that `pytest --solutions DIR` runs on the scripts in DIR: see solutions.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import battery
+import grading
+import solutions
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    solutions.PATIENCE = metafunc.config.getoption("patience")
+    folder = Path(metafunc.config.getoption("solutions"))
+    scripts = [script for script in solutions.EXERCISES if (folder / script).exists()]
+    names = [(script, one.name) for script in scripts for one in solutions.requirements(script, Path())]
+    metafunc.parametrize(("script", "name"), names, ids=[f"{script}: {name}" for script, name in names])
+
+
+def test_solution(
+    script: str, name: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One requirement of one script."""
+    monkeypatch.setattr(battery, "LineClient", solutions.Recorder)
+    monkeypatch.setattr(battery, "OVER_LONG", 200_000)
+    path = (Path(request.config.getoption("solutions")) / script).resolve()
+    [asked] = [one for one in solutions.requirements(script, tmp_path) if one.name == name]
+    solutions.wire.clear()
+    verdicts = request.config.stash[grading.VERDICTS]
+    problem: Exception | None = None
+    try:
+        asked.check(path)
+    except (AssertionError, OSError, UnicodeError) as error:
+        problem = error
+    feedback = None
+    if problem:
+        lines = [f"{script}: {name}: {solutions.explained(problem)}"]
+        if solutions.wire:
+            lines += ["on the wire:", *(f"  {line}" for line in solutions.wire[-solutions.SHOWN :])]
+        feedback = "\n".join([*lines, f"usual cause: {asked.cause}"])
+    verdicts.append((script, name, feedback))
+    if feedback:
+        pytest.fail(feedback, pytrace=False)

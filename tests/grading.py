@@ -1,0 +1,76 @@
+"""The options of pytest for solutions of one's own: --solutions DIR, --report FILE, --start DIR."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Verdicts = list[tuple[str, str, "str | None"]]  # script, requirement, feedback or None
+VERDICTS = pytest.StashKey[Verdicts]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("exercises", "your own solutions")
+    group.addoption("--solutions", metavar="DIR", help="check the scripts in this folder instead of ours")
+    group.addoption("--report", metavar="FILE", help="with --solutions: write the verdicts as JSON")
+    group.addoption("--patience", type=float, default=3.0, metavar="SECONDS", help="with --solutions: for each answer")
+    group.addoption("--start", metavar="DIR", help="write a skeleton of each exercise into this folder")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    folder = config.getoption("start")
+    if not folder:
+        return None
+    sys.path.insert(0, str(tests(config)))
+    import skeleton
+
+    for path in skeleton.write(Path(folder)):
+        print(path)
+    return 0
+
+
+def tests(config: pytest.Config) -> Path:
+    """Return the folder with the checks: pytest runs where they are, but this file may be installed."""
+    return config.invocation_params.dir / "tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[VERDICTS] = []
+    folder = config.getoption("solutions")
+    if folder:
+        if not Path(folder).is_dir():
+            raise pytest.UsageError(f"--solutions: {folder} is not a folder")
+        config.args[:] = [str(tests(config) / "check_solutions.py")]
+    elif config.getoption("report"):
+        raise pytest.UsageError("--report goes with --solutions")
+
+
+def summary(verdicts: Verdicts, exercises: list[str]) -> dict[str, dict[str, Any]]:
+    """Return for each exercise: met, partly, not or missing, and its requirements with their feedback."""
+    table: dict[str, dict[str, Any]] = {}
+    for script in exercises:
+        asked = {name: feedback for one, name, feedback in verdicts if one == script}
+        met = sum(feedback is None for feedback in asked.values())
+        verdict = "missing" if not asked else "met" if met == len(asked) else "partly" if met > 1 else "not"
+        table[script] = {"verdict": verdict, "met": met, "of": len(asked), "requirements": asked}
+    return table
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("solutions"):
+        return
+    import solutions
+
+    table = summary(config.stash[VERDICTS], solutions.EXERCISES)
+    terminalreporter.section("your solutions")
+    for script, row in table.items():
+        terminalreporter.write_line(f"{script:22} {row['verdict']:8} {row['met']:2} of {row['of']} requirements")
+    counts = [row["verdict"] for row in table.values()]
+    words = [f"{counts.count(verdict)} {verdict}" for verdict in ("met", "partly", "not", "missing")]
+    terminalreporter.write_line(", ".join(words))
+    if config.getoption("report"):
+        Path(config.getoption("report")).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

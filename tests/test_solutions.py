@@ -1,0 +1,163 @@
+"""Tests of the checks: solutions with one bug each, of the commonest kinds, get just the verdicts they deserve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, command
+
+# One bug in each of our scripts: what is replaced, and by what; and the requirements that are then not met.
+BUGS: dict[str, tuple[str, str, set[str]]] = {
+    # one recv is one message
+    "guess_server.py": (
+        'for line in lines(connection, b"ERROR timeout\\n"):',
+        'for line in iter(lambda: connection.recv(1024), b""):',
+        {"dialogue, in pieces", "one segment", "half close", "crowd"},
+    ),
+    # send for sendall
+    "json_server.py": (
+        "connection.sendall(encoded(answer",
+        "connection.send(encoded(answer",
+        {"sends all of a large answer"},
+    ),
+    # the end of the stream spins
+    "echo_server.py": (
+        "(piece := receive(connection, size, farewell)):",
+        '((piece := receive(connection, size, farewell)) or piece == b""):',
+        {"early end", "over long line", "no line end", "bad utf 8", "control characters"},  # it never hangs up
+    ),
+    # int() that nobody catches
+    "sum_server.py": (
+        'raise ValueError(f"not a number',
+        'raise KeyError(f"not a number',
+        {"refuses what is no number"},
+    ),
+    # eval in the calculator
+    "calc_server.py": (
+        'return answer(TELNET.sub(b"", line).decode())\n',
+        'text = answer(TELNET.sub(b"", line).decode())\n'
+        '        return text if "import" not in text else str(eval(line))\n',
+        {"evaluates no Python"},
+    ),
+    # names without a limit
+    "chat_server.py": ("{1,16}", "{1,}", {"refuses endless names"}),
+    # no hang-up
+    "greeting_server.py": (
+        '    return "greeted"\n',
+        '    connection.recv(1)\n    return "greeted"\n',
+        {"works with our greeting_client.py"},
+    ),
+    # nothing tells where it listens
+    "file_server.py": (
+        'print(f"Server listening',
+        '(lambda *args, **options: None)(f"Server listening',
+        {"announces its address"},
+    ),
+    # an exception that nobody expects
+    "json_client.py": (
+        "except (OSError, UnicodeError) as error:",
+        "except ZeroDivisionError as error:",
+        {"says that nobody listens"},
+    ),
+}
+SECRET = (  # the secret is sent to the client
+    "guess_server.py",
+    'connection.sendall(f"Guess',
+    'connection.sendall(f"(psst: {secret}) Guess',
+    {"dialogue", "dialogue, CRLF", "dialogue, in pieces", "keeps the secret"},
+)
+RUDE = {
+    "echo_server.py": "import os, sys\nwhile True:\n    os.write(1, b'flood' * 10000)\n",  # and never listens
+    "greeting_server.py": "import time, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(999)\n",
+    "smtp_server.py": "raise SystemExit('crash')\n",
+    "udp_logger.py": "import os, time\nos.fork()\nos.fork()\ntime.sleep(999)\n",
+}
+
+
+def grade(folder: Path, patience: str = "1") -> dict[str, Any]:
+    """Run the checks on the scripts in `folder`; return the report."""
+    report = folder / "report.json"
+    words = [
+        "--solutions",
+        str(folder),
+        "--report",
+        str(report),
+        "--patience",
+        patience,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    assert "your solutions" in result.stdout
+    (folder / "output.txt").write_text(result.stdout)
+    verdicts: dict[str, Any] = json.loads(report.read_text())
+    return verdicts
+
+
+def unmet(row: dict[str, Any]) -> set[str]:
+    return {name for name, feedback in row["requirements"].items() if feedback is not None}
+
+
+@pytest.mark.big
+@pytest.mark.timeout(300)
+def test_each_bug_gets_its_verdict(tmp_path: Path) -> None:
+    for script, (old, new, _) in BUGS.items():
+        text = (ROOT / script).read_text(encoding="utf-8")
+        assert old in text
+        (tmp_path / script).write_text(text.replace(old, new), encoding="utf-8")
+    report = grade(tmp_path)
+    for script, (_, _, expected) in BUGS.items():
+        assert unmet(report[script]) == expected, script
+        assert report[script]["verdict"] == ("partly" if expected else "met")
+    assert report["smtp_server.py"]["verdict"] == "missing"
+
+
+@pytest.mark.big
+def test_a_secret_that_is_told(tmp_path: Path) -> None:
+    script, old, new, expected = SECRET
+    (tmp_path / script).write_text((ROOT / script).read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    row = grade(tmp_path)[script]
+    assert expected <= unmet(row)
+    assert "with another number it says something else" in row["requirements"]["keeps the secret"]
+
+
+@pytest.mark.big
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_survives_what_learners_write(tmp_path: Path) -> None:
+    for script, text in RUDE.items():
+        (tmp_path / script).write_text(text)
+    report = grade(tmp_path, "0.3")
+    for script in RUDE:
+        assert report[script]["verdict"] == "not"
+    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
+
+
+def test_skeletons_run_and_fail_politely(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pytest", "--start", str(tmp_path)]
+    for count in (len(list(ROOT.glob("*.py"))), 0):  # the second time nothing is overwritten
+        result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert len(result.stdout.splitlines()) == count
+    for script in ("guess_server.py", "url_tools.py"):
+        result = command(tmp_path / script)
+        assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{script}: error: not written yet\n")
+
+
+def test_feedback_says_what_happened(tmp_path: Path) -> None:
+    (tmp_path / "sum_client.py").write_text("import sys\nif '--help' in sys.argv: print('usage')\nelse: print(7)\n")
+    report = grade(tmp_path, "2")
+    row = report["sum_client.py"]
+    assert (row["verdict"], row["met"], row["of"]) == ("not", 1, 3)
+    feedback = row["requirements"]["works with our sum_server.py"]
+    for part in ("expected on stdout:\n6\n", "on stdout: 7", "usual cause: ", "ran      sum_client.py --port "):
+        assert part in feedback
+    assert "sum_client.py: works with our sum_server.py" in (tmp_path / "output.txt").read_text()
