@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
+import io
 import os
 import re
 import signal
@@ -205,9 +207,12 @@ class Server:
 def command(
     script: str | Path, *args: str, stdin: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end."""
+    """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
+    path = ROOT / script
+    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client")):
+        return called(path, list(args), stdin, cwd)
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *args],
+        [sys.executable, str(path), *args],
         input=stdin,
         capture_output=True,
         text=True,
@@ -216,6 +221,26 @@ def command(
         cwd=cwd,
         check=False,
     )
+
+
+def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+    """Call main() of a script as if it were a process."""
+    streams = [
+        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", write_through=True) for data in (stdin.encode(), b"", b"")
+    ]
+    before, here = (sys.stdin, sys.stdout, sys.stderr, sys.argv), os.getcwd()
+    sys.stdin, sys.stdout, sys.stderr = streams
+    sys.argv = [str(path), *args]
+    os.chdir(cwd or here)
+    try:
+        code = importlib.import_module(path.stem).main(args)
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdin, sys.stdout, sys.stderr, sys.argv = before
+        os.chdir(here)
+    out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+    return subprocess.CompletedProcess([str(path), *args], code or 0, out, err)
 
 
 def free_port() -> int:

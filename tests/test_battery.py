@@ -50,7 +50,7 @@ def test_stands(server: Server, script: Path, check: battery.Check) -> None:
 
 def test_idle_client_is_disconnected(script: Path, tmp_path: Path) -> None:
     battery.prepare(script, tmp_path)
-    options = ["--quiet", *battery.options(script), "--timeout", "0.2"]
+    options = ["--quiet", *battery.options(script), "--timeout", "0.1"]
     with Server(script, *options, cwd=tmp_path) as server, LineClient(server.address) as client:
         client.socket.settimeout(TIMEOUT)
         talk = battery.dialogue(script)

@@ -172,6 +172,7 @@ def test_empty_lines_are_nothing() -> None:
         assert bob.line() == "alice: hello"
 
 
+@pytest.mark.big
 def test_flooder_is_read_slowly_and_loses_nothing() -> None:
     """Nine lines at four a second: four at once, four after a second, one after two."""
     with alice_and_bob(rate=4) as (alice, bob), Chatter(alice.socket.getpeername()) as other:
@@ -231,6 +232,7 @@ def test_closing_is_told_to_all() -> None:
         deaf.close()
 
 
+@pytest.mark.big
 def test_deaf_client_does_not_delay_the_closing() -> None:
     with Server(SCRIPT, "--quiet", "--rate", "0", "--max-unsent", "100000000") as server, ExitStack() as stack:
         deaf = stack.enter_context(socket.socket())

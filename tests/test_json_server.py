@@ -75,6 +75,7 @@ def test_conversation_goes_on_after_an_error() -> None:
         assert client.line() == '{"found": true, "value": "\\u00e9"}'
 
 
+@pytest.mark.big
 def test_largest_request_is_read_in_linear_time() -> None:
     text = "x" * (MAX_LINE - 100)
     with Server(ROOT / "json_server.py", "--quiet") as server, LineClient(server.address) as client:

@@ -142,6 +142,7 @@ def test_survives_what_learners_write(tmp_path: Path) -> None:
     assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
 
 
+@pytest.mark.big
 def test_skeletons_run_and_fail_politely(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", "--start", str(tmp_path)]
     for count in (len(list(ROOT.glob("*.py"))), 0):  # the second time nothing is overwritten
@@ -152,6 +153,7 @@ def test_skeletons_run_and_fail_politely(tmp_path: Path) -> None:
         assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{script}: error: not written yet\n")
 
 
+@pytest.mark.big
 def test_feedback_says_what_happened(tmp_path: Path) -> None:
     (tmp_path / "sum_client.py").write_text("import sys\nif '--help' in sys.argv: print('usage')\nelse: print(7)\n")
     report = grade(tmp_path, "2")

@@ -43,6 +43,7 @@ def test_what_is_no_number(port: str, bad: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.big
 def test_refusal_in_a_long_list(port: str) -> None:
     result = command("sum_client.py", "--port", port, stdin="x " + "1 " * 500_000)
     assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: not a number: 'x'\n")

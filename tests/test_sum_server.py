@@ -77,6 +77,7 @@ def test_agrees_with_fractions() -> None:
     assert Fraction(str(result)) == sum(map(Fraction, numbers))
 
 
+@pytest.mark.big
 def test_memory_is_constant() -> None:
     """A hundred thousand numbers, and a megabyte of white space, in no more memory than a few."""
 

@@ -94,6 +94,7 @@ def test_resumed_download(program: str, line: str, tmp_path: Path) -> None:
         assert (here / name).read_bytes() == (root / "video").read_bytes()
 
 
+@pytest.mark.big
 def test_listing_in_a_browser(tmp_path: Path) -> None:
     needs("chromium")
     (tmp_path / "a & b.txt").touch()
