@@ -128,7 +128,8 @@ def data_image(url: str) -> tuple[str, bytes]:
         raise WebError("a data: URL without data")
     content = unquote_to_bytes(data)
     if "base64" in parameters:
-        content = base64.b64decode(b"".join(content.split()).rstrip(b"=") + b"==", validate=True)
+        digits = b"".join(content.split()).rstrip(b"=")
+        content = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     return kind, content
 
 
