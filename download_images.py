@@ -440,7 +440,8 @@ def main(argv: list[str] | None = None) -> int:
         where = args.output_dir
         os.makedirs(where, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".images-", dir=where, ignore_cleanup_errors=True) as folder:
-            bar(0, len(urls) or 1)
+            if urls:
+                bar(0, len(urls))
             for done, (url, result, problem) in enumerate(
                 do(partial(save, folder, args.max_size), urls, args.jobs, args.timeout), 1
             ):
