@@ -453,6 +453,7 @@ def main(argv: list[str] | None = None) -> int:
                     show(publish(path, args.output_dir, name))
                 bar(done, len(urls))
     except KeyboardInterrupt:
+        bar(1, 1)
         return 130
     except (OSError, ValueError, RuntimeError, http.client.HTTPException) as error:
         return fail(f"{where}: {trouble(error)}")
