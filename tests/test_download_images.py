@@ -157,7 +157,7 @@ def test_goes_on_past_failures(web: Run, tmp_path: Path) -> None:
     pages["/long"] = image(PNG * 4)
     pages["/cut"] = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
     with website(pages) as site:
-        code, out, err = web(f"{site}/page", "--timeout", "0.6", "--max-size", "1000", "--output-dir", "new/folder")
+        code, out, err = web(f"{site}/page", "--timeout", "1", "--max-size", "1000", "--output-dir", "new/folder")
     assert (code, out) == (1, ["first.png", "last.png"])
     assert saved(tmp_path / "new" / "folder") == {"first.png": PNG, "last.png": PNG}
     lines = err.splitlines()
