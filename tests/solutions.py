@@ -66,6 +66,9 @@ class Recorder(LineClient):
         except TimeoutError:
             wire.append("received nothing more, for too long")
             raise
+        except AssertionError:
+            wire.append("received (the end)")
+            raise
         wire.append(f"received {shortened(line.encode() + chr(10).encode())}")
         return line
 
@@ -213,7 +216,7 @@ def with_server(action: Callable[[Any, battery.Dialogue], None], folder: Path, s
 def explained(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {PATIENCE:g} seconds"
-    return str(error) or type(error).__name__
+    return str(error).partition("\nassert ")[0] or type(error).__name__  # without what pytest adds
 
 
 def announces(folder: Path, script: Path) -> None:
