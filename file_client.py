@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -67,6 +68,8 @@ def target(text: str, output: str | None, force: bool) -> str:
         if not name:
             raise Refused("that gives no name for the file here; choose one with --output")
         path = os.path.join(output, name) if output else name
+    elif path.endswith(("/", os.sep)):
+        raise Refused(f"{path} is no folder")
     if os.path.isfile(path) and not force:
         raise Refused(f"{path} is here already; --force replaces it")
     return path
@@ -152,7 +155,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
             raise
 
 
-def fetch_file(reader: Answers, path: str, verify: bool) -> int:
+def fetch_file(reader: Answers, path: str, verify: bool, force: bool) -> int:
     """Write the file that comes next to `path`; return its size. Raises Refused, FileError, OSError."""
     try:
         size = reader.number()
@@ -170,6 +173,8 @@ def fetch_file(reader: Answers, path: str, verify: bool) -> int:
                     sha256.update(piece)
             if verify and reader.answer() != sha256.hexdigest():
                 raise Refused("what came has another hash: damaged on the way, or changed meanwhile")
+            if os.path.isfile(path) and not force:
+                raise Refused(f"{path} has come to be here meanwhile; --force replaces it")
     except (FileError, ConnectionError, TimeoutError):
         raise
     except OSError as error:
@@ -199,26 +204,32 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> int:
     if args.list:
         connection.sendall(b"LIST\n")
         for _ in range(reader.number()):
-            size_text, _, name = reader.line().partition("\t")
-            print(escape(size_text), end="\t")
-            show(name)
+            match = re.fullmatch("([0-9]{1,20})\t(.*)", line := reader.line())
+            if not match:
+                raise FileError(f"not a file server: it lists {line[:80]!r}")
+            print(match[1], end="\t")
+            show(match[2])
         return 0
     status = 0
-    paths = {}
+    paths: dict[str, str] = {}
     for name in args.names:
         try:
-            paths[name] = target(name, args.output, args.force)
+            path = target(name, args.output, args.force)
+            if os.path.normcase(path) in map(os.path.normcase, paths.values()) and name not in paths:
+                raise Refused(f"{path} is already the place of another one")
+            paths[name] = path
         except Refused as error:
             status = fail(f"{name}: {error}")
     for names, data in requests(list(paths), args.verify):
         connection.sendall(data)
         for name in names:
             try:
-                size = fetch_file(reader, paths[name], args.verify)
+                size = fetch_file(reader, paths[name], args.verify, args.force)
             except Refused as error:
                 status = fail(f"{name}: {error}")
             else:
-                show(f"{paths[name]}: {size} bytes{', verified' if args.verify else ''}")
+                if os.path.isfile(paths[name]):  # and not stdout, say
+                    show(f"{paths[name]}: {size} bytes{', verified' if args.verify else ''}")
     return status
 
 
@@ -325,6 +336,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("which file? There is also --list")
     if len(args.names) > 1 and args.output and not os.path.isdir(args.output):
         parser.error("several files want a folder as --output")
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to leave nothing behind
     return call(args, partial(talk, args=args), socket.create_connection)
 
 

@@ -25,6 +25,7 @@ Try it:
 """
 
 import argparse
+import errno
 import hashlib
 import logging
 import os
@@ -36,7 +37,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -92,29 +93,46 @@ def inside(root: str, path: str) -> str:
 
 
 def catalogue(root: str) -> list[tuple[str, int]]:
-    """Return names and sizes of all files in `root`, sorted by code point."""
+    """Return names and sizes of all files in `root` that can be read, sorted by code point. Raises OSError."""
     files = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)
-            with suppress(OSError, ValueError):  # not for the outside, or gone meanwhile
-                files.append((os.path.relpath(path, root).replace(os.sep, "/"), os.path.getsize(inside(root, path))))
+    folders = [root]
+    while folders:
+        with suppress(PermissionError, FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with suppress(OSError, ValueError, RecursionError):  # not for the outside, or gone meanwhile
+                    path = inside(root, entry.path)
+                    if os.path.isfile(path) and os.access(path, os.R_OK):
+                        name = os.path.relpath(entry.path, root).replace(os.sep, "/")
+                        files.append((name, os.path.getsize(path)))
     return sorted(files)
 
 
 def opened(root: str, text: str) -> BinaryIO | None:
-    """Return the file whose name is written as `text`, open, or None if there is none."""
-    try:
-        return open(find(root, meant(text)), "rb")
-    except (OSError, ValueError):
-        return None
+    """Return the file whose name is written as `text`, open, or None. Raises OSError if out of descriptors."""
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)  # for what may have taken its place meanwhile
+    with ExitStack() as stack:
+        try:
+            path = find(root, meant(text))
+            file = stack.enter_context(open(path, "rb", opener=lambda path, mode: os.open(path, mode | flags)))
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(find(root, meant(text)))):
+                stack.pop_all()
+                return file
+        except (OSError, ValueError, RecursionError) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+    return None
 
 
-def digest(file: BinaryIO) -> str:
-    """Return the SHA-256 of a file in hex. Raises OSError."""
+def digest(file: BinaryIO, connection: socket.socket) -> str:
+    """Return the SHA-256 of a file in hex. Raises OSError, also if the connection ends meanwhile."""
     sha256 = hashlib.sha256()
     while piece := file.read(PIECE):
         sha256.update(piece)
+        connection.send(b"")
     return sha256.hexdigest()
 
 
@@ -154,7 +172,7 @@ def converse(connection: socket.socket, address: Address, root: str, timeout: fl
                         send_file(connection, file)
                         count += 1
                         continue
-                    answer = f"OK {digest(file)}"
+                    answer = f"OK {digest(file, connection)}"
         elif text == "LIST":
             files = catalogue(root)
             answer = "\n".join([f"OK {len(files)}", *(f"{size}\t{written(name)}" for name, size in files)])
@@ -163,7 +181,9 @@ def converse(connection: socket.socket, address: Address, root: str, timeout: fl
             break
         else:
             answer = f"ERROR not a request: '{escape(text[:80])}'; there is GET name, HASH name, LIST and QUIT"
-        connection.sendall(f"{answer}\n".encode())
+        data = f"{answer}\n".encode()
+        for start in range(0, len(data), CHUNK):  # the time limit is for each piece
+            connection.sendall(data[start : start + CHUNK])
     return f"{count} files sent"
 
 

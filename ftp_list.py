@@ -27,6 +27,8 @@ PATH = "/debian"
 LIMIT = 10  # names
 TIMEOUT = 20.0  # seconds of silence
 MAX_LINE = 8192  # bytes
+MAX_LINES = 2000  # of all replies
+LINGER = 1.0  # seconds to wait for the goodbye
 CLOSED = "ftp.debian.org closed its FTP service in 2017; try --host ftp.gnu.org --path /gnu"
 
 
@@ -94,6 +96,15 @@ def open_ftp(address: tuple[str, int], timeout: float | None, tls: bool) -> clos
     host, port = address
     context = ssl.create_default_context()
     ftp = ftplib.FTP_TLS(context=context, encoding="latin-1") if tls else ftplib.FTP(encoding="latin-1")
+    lines = iter(range(MAX_LINES))
+    getline = ftp.getline
+
+    def limited() -> str:
+        if next(lines, None) is None:
+            raise ftplib.error_proto("replies without end")
+        return getline()
+
+    ftp.getline = limited  # type: ignore[method-assign]
     try:
         ftp.connect(host, port, timeout)  # type: ignore[arg-type]
     except (OSError, EOFError, ftplib.Error) as error:
@@ -122,7 +133,7 @@ def wrong(error: Exception) -> str:
 def talk(ftp: ftplib.FTP, args: argparse.Namespace) -> int:
     """Log in, and print the names; return the exit status. Raises FtpError."""
     try:
-        ftp.login(args.user, args.password)
+        ftp.login(*(word.encode().decode("latin-1") for word in (args.user, args.password)))
         if isinstance(ftp, ftplib.FTP_TLS):
             ftp.prot_p()
         ftp.voidcmd("TYPE A")
@@ -131,6 +142,8 @@ def talk(ftp: ftplib.FTP, args: argparse.Namespace) -> int:
     except (EOFError, OSError, ValueError, ftplib.Error) as error:
         raise FtpError(f"{args.path}: {wrong(error)}") from error
     with suppress(EOFError, OSError, ftplib.Error):
+        if ftp.sock:
+            ftp.sock.settimeout(LINGER)
         ftp.sendcmd("QUIT")
     return 0
 

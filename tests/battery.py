@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,8 @@ def silent_client(address: Any, talk: Dialogue) -> None:
 
 def crowd(address: Any, talk: Dialogue) -> None:
     """Many clients at once, all connected before the first one speaks."""
-    clients = [LineClient(address) for _ in range(CROWD)]
-    try:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(LineClient(address)) for _ in range(CROWD)]
         for client in clients:
             client.send(requests(talk))
             client.half_close()
@@ -204,9 +205,6 @@ def crowd(address: Any, talk: Dialogue) -> None:
                 if side == "S":
                     expect(client, text)
             client.rest()
-    finally:
-        for client in clients:
-            client.__exit__()
 
 
 def slow_reader(address: Any, talk: Dialogue) -> None:

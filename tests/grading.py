@@ -23,8 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     folder = config.getoption("start")
-    if not folder:
+    if folder is None:
         return None
+    if not folder or Path(folder).is_file():
+        raise pytest.UsageError(f"--start: {folder!r} is not a folder")
     sys.path.insert(0, str(tests(config)))
     import skeleton
 
@@ -40,13 +42,21 @@ def tests(config: pytest.Config) -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[VERDICTS] = []
-    folder = config.getoption("solutions")
-    if folder:
-        if not Path(folder).is_dir():
-            raise pytest.UsageError(f"--solutions: {folder} is not a folder")
-        config.args[:] = [str(tests(config) / "check_solutions.py")]
-    elif config.getoption("report"):
-        raise pytest.UsageError("--report goes with --solutions")
+    folder, report = config.getoption("solutions"), config.getoption("report")
+    if folder is None:
+        if report:
+            raise pytest.UsageError("--report goes with --solutions")
+        return
+    if not folder or not Path(folder).is_dir():
+        raise pytest.UsageError(f"--solutions: {folder!r} is not a folder")
+    if report and (Path(report).is_dir() or not Path(report).absolute().parent.is_dir()):
+        raise pytest.UsageError(f"--report: {report} cannot be written")
+    if not 0 < config.getoption("patience") < 1e6:
+        raise pytest.UsageError("--patience: want a number of seconds")
+    checks = tests(config) / "check_solutions.py"
+    if not checks.exists():
+        raise pytest.UsageError("--solutions: run this in the folder of the exercises")
+    config.args[:] = [str(checks)]
 
 
 def summary(verdicts: Verdicts, exercises: list[str]) -> dict[str, dict[str, Any]]:
@@ -61,7 +71,7 @@ def summary(verdicts: Verdicts, exercises: list[str]) -> dict[str, dict[str, Any
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not config.getoption("solutions"):
+    if config.getoption("solutions") is None:
         return
     import solutions
 

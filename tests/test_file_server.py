@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -255,6 +256,46 @@ def test_five_gibibytes_of_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as address, FileClient(address) as client:
         assert client.ask("GET sparse") == f"OK {size}"
         assert client.stream.read(1000) == bytes(1000)
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs symbolic links")
+def test_a_file_that_is_swapped_for_a_link(tmp_path: Path) -> None:
+    """Between the look at it and its opening, again and again: what is outside never comes."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret").write_bytes(SECRET)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            (root / "new").write_bytes(b"inside")
+            (root / "new").rename(root / "file")
+            (root / "new").symlink_to("../secret")
+            (root / "new").rename(root / "file")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        with serving(root) as address, FileClient(address) as client:
+            answers = {client.get("file") for _ in range(300)}
+    finally:
+        stop.set()
+        thread.join()
+    assert answers <= {b"inside", b"", "ERROR file not found: 'file'"}
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs a folder with a long path")
+def test_deep_folders(tmp_path: Path) -> None:
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(300):
+            os.mkdir("deeper")
+            os.chdir("deeper")
+    finally:
+        os.chdir(here)
+    with serving(tmp_path) as address, FileClient(address) as client:
+        assert client.names() == []
 
 
 def test_catalogue_of_nothing(tmp_path: Path) -> None:

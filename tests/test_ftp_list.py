@@ -128,6 +128,7 @@ def test_an_empty_folder(nlst: str, run: Callable[..., Any]) -> None:
         ({"PASV": "227 nonsense"}, "/debian: not an FTP server: it says '227 nonsense'"),
         ({"PASV": "425 no"}, "/debian: refused: 425 no"),
         ({"PASV": f"227 (127,0,0,1,{free_port() // 256},1)"}, "/debian: connection refused"),
+        ({"greeting": "220-x\r\n" * 3000 + "220 x"}, "not an FTP server: it says 'replies without end'"),
         ({"USER": "\x1b[2J"}, r"/debian: not an FTP server: it says '\x1b[2J'"),
         ({"TYPE": ""}, "/debian: no answer in time"),
     ],
@@ -153,9 +154,9 @@ def test_a_million_names(run: Callable[..., Any]) -> None:
 
 def test_user_path_and_odd_names(run: Callable[..., Any]) -> None:
     said: list[str] = []
-    words = ["--user", "ada", "--password", "enigma", "--path", "/ü ö"]
+    words = ["--user", "żółw", "--password", "enigma", "--path", "/ü ö"]
     assert run({}, [], *words, said=said).code == 0
-    assert said[:2] == ["USER ada", "PASS enigma"]
+    assert said[:2] == ["USER żółw", "PASS enigma"]
     assert "MLSD /ü ö" in said
     code, _, err = run({}, [], "--path", "/\r\nDELE x", said=said)
     assert (code, "illegal newline" in err) == (1, True)
