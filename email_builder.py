@@ -185,7 +185,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         with open(path, "wb") as file:
             yield file
         return
-    path = os.path.realpath(path)  # a symbolic link stays one
+    if os.path.islink(path):  # which stays one
+        path = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     try:
         file = open(temporary, "xb")  # noqa: SIM115, closed below

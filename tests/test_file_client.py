@@ -87,6 +87,15 @@ def test_no_list(line: bytes, web: Run) -> None:
     assert (code, out, err.count("\n")) == (1, [], 1)
 
 
+@pytest.mark.skipif(WINDOWS, reason="needs symbolic links")
+def test_a_link_stays_one(web: Run, port: str) -> None:
+    Path("old").write_bytes(b"old")
+    Path("link").symlink_to("old")
+    assert web("small", "--port", port, "--output", "link", "--force").code == 0
+    assert Path("link").is_symlink()
+    assert Path("old").read_bytes() == b"Hello"
+
+
 def test_list(web: Run, port: str) -> None:
     code, out, err = web("--list", "--port", port)
     assert (code, err, len(out)) == (0, "", 504)
