@@ -668,13 +668,16 @@ def files(rounds: int) -> list[Row]:
             if command and shutil.which(command[0])
         }
         client = [sys.executable, str(ROOT / "file_client.py"), "--port", str(ports[OURS]), "--output", str(target)]
-        big: dict[str, list[str]] = {OURS: [*client, "big"], "cp": ["cp", str(source / "big"), str(target)]}
-        small: dict[str, list[str]] = {OURS: [*client, *names]}
+        big: Commands = {OURS: [*client, "big"], "cp": ["cp", str(source / "big"), str(target)]}
+        small: Commands = {OURS: [*client, *names]}
+        for peer in set(servers) - {OURS} - (set(ports) if shutil.which("curl") else set()):
+            big[f"{peer} and curl"] = small[f"{peer} and curl"] = None
         for peer, port in ports.items():
-            if peer != OURS:
+            if peer != OURS and shutil.which("curl"):
                 site = f"http://127.0.0.1:{port}/"
                 big[f"{peer} and curl"] = ["curl", "-sfo", str(target / "big"), f"{site}big"]
                 small[f"{peer} and curl"] = ["curl", "-sf", "--remote-name-all", *(site + name for name in names)]
+        big["nc"] = None
         if shutil.which("nc"):
             pipe = "nc -N -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
             big["nc"] = ["bash", "-c", pipe, "nc", str(free_port()), str(source / "big"), str(target / "big")]
@@ -682,14 +685,15 @@ def files(rounds: int) -> list[Row]:
         return rows + timed(f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds)
 
 
-def timed(name: str, unit: str, amount: float, commands: dict[str, list[str]], target: Path, rounds: int) -> list[Row]:
+def timed(name: str, unit: str, amount: float, commands: Commands, target: Path, rounds: int) -> list[Row]:
     """Run commands in turn, each in an empty folder; return a row for each peer of ours."""
     rates: dict[str, list[float]] = {peer: [] for peer in commands}
     for _ in range(rounds):
         for peer, command in commands.items():
-            rates[peer].append(amount / seconds(command, str(target)))
-            for path in target.iterdir():
-                path.unlink()
+            if command:
+                rates[peer].append(amount / seconds(command, str(target)))
+                for path in target.iterdir():
+                    path.unlink()
     ours = rates.pop(OURS)
     return [Row(name, unit, peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
 
