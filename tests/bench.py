@@ -691,6 +691,7 @@ def timed(name: str, unit: str, amount: float, commands: Commands, target: Path,
     for _ in range(rounds):
         for peer, command in commands.items():
             if command:
+                os.sync()  # or what is written before would be paid for now
                 rates[peer].append(amount / seconds(command, str(target)))
                 for path in target.iterdir():
                     path.unlink()
