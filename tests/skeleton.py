@@ -9,12 +9,6 @@ from pathlib import Path
 
 from conftest import ROOT
 
-HEAD = """from __future__ import annotations
-
-import argparse
-import sys
-from typing import Any
-"""
 MAIN = """def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 {options}    parser.parse_known_args(argv)
@@ -72,7 +66,13 @@ def skeleton(path: Path, plumbing: set[str]) -> str:
     known = constants(tree)
     options = ADDRESS.format(host=known["HOST"], port=known["PORT"]) if "PORT" in known else ""
     text = source[: source.index('"""', 3) + 3]
-    parts = [f"{text}\n\n{HEAD}", *functions(tree, source, plumbing), MAIN.format(name=path.name, options=options)]
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    lines = [
+        ast.get_source_segment(source, node) or "" for node in imports if ast.unparse(node)[:15] != "from __future__"
+    ]
+    aliases = ["", "Address = tuple[Any, ...]"] if "\nAddress = " in source else []
+    head = "\n".join(["from __future__ import annotations", "", *lines, *aliases])
+    parts = [f"{text}\n\n{head}\n", *functions(tree, source, plumbing), MAIN.format(name=path.name, options=options)]
     return "\n\n".join(parts)
 
 
