@@ -188,12 +188,12 @@ class Fetcher(threading.Thread):
         for _ in range(MAX_REDIRECTS + 1):
             url = to_ascii(url)
             reply = self.ask(url)
-            location = reply.headers["Location"]
-            if reply.status not in (301, 302, 303, 307, 308) or location is None:
+            target = redirection(reply, url)
+            if target is None:
                 break
             reply.close()
             self.hang_up()
-            url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+            url = target
         else:
             raise WebError(f"more than {MAX_REDIRECTS} redirects")
         with reply:
@@ -325,6 +325,14 @@ def bar(done: int, total: int) -> None:
     if sys.stderr and sys.stderr.isatty():
         picture = f"[{'#' * round(40 * done / total):40}] {done} of {total}" if done < total else ""
         print(f"\r\x1b[K{picture}", end="", file=sys.stderr, flush=True)
+
+
+def redirection(reply: HTTPResponse, url: str) -> str | None:
+    """Return the URL that the reply to `url` redirects to, or None (RFC 9110, 15.4)."""
+    location: str | None = reply.headers["Location"]
+    if reply.status not in (301, 302, 303, 307, 308) or location is None:
+        return None
+    return urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
 
 
 def to_ascii(url: str) -> str:

@@ -86,15 +86,23 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
         url = to_ascii(url)
         request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
-        location = reply.headers["Location"]
         if reply.status < 200:
             reply.close()
             raise WebError(f"HTTP status {reply.status} {reply.reason}, and nothing after it that is understood here")
-        if reply.status not in (301, 302, 303, 307, 308) or location is None:
+        target = redirection(reply, url)
+        if target is None:
             return reply
         reply.close()
-        url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+        url = target
     raise WebError(f"more than {MAX_REDIRECTS} redirects")
+
+
+def redirection(reply: HTTPResponse, url: str) -> str | None:
+    """Return the URL that the reply to `url` redirects to, or None (RFC 9110, 15.4)."""
+    location: str | None = reply.headers["Location"]
+    if reply.status not in (301, 302, 303, 307, 308) or location is None:
+        return None
+    return urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
 
 
 def to_ascii(url: str) -> str:

@@ -94,8 +94,10 @@ def entries(ftp: ftplib.FTP, path: str) -> Iterator[str]:
 def open_ftp(address: tuple[str, int], timeout: float | None, tls: bool) -> closing[ftplib.FTP]:
     """Connect to an FTP server. Raises FtpError, OSError."""
     host, port = address
-    context = ssl.create_default_context()
-    ftp = ftplib.FTP_TLS(context=context, encoding="latin-1") if tls else ftplib.FTP(encoding="latin-1")
+    if tls:
+        ftp: ftplib.FTP = ftplib.FTP_TLS(context=ssl.create_default_context(), encoding="latin-1")
+    else:
+        ftp = ftplib.FTP(encoding="latin-1")
     lines = iter(range(MAX_LINES))
     getline = ftp.getline
 
@@ -109,9 +111,7 @@ def open_ftp(address: tuple[str, int], timeout: float | None, tls: bool) -> clos
         ftp.connect(host, port, timeout)  # type: ignore[arg-type]
     except (OSError, EOFError, ftplib.Error) as error:
         ftp.close()
-        if host == HOST:
-            raise FtpError(f"{wrong(error)}; {CLOSED}") from error
-        raise FtpError(wrong(error)) from error
+        raise FtpError(wrong(error) + (f"; {CLOSED}" if host == HOST else "")) from error
     return closing(ftp)
 
 

@@ -59,7 +59,6 @@ tr:hover td { background: var(--hover) }
 td:first-child { width: 100%; overflow-wrap: anywhere }
 td:nth-child(n+2), th:nth-child(n+2) { color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums }
 td:nth-child(2), th:nth-child(2) { text-align: right }
-p { color: var(--soft) }
 @media (max-width: 34rem) { td:nth-child(3), th:nth-child(3) { display: none } }
 """
 
