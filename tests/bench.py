@@ -112,9 +112,13 @@ def load(kind: str, *words: object) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout)
 
 
-def compare(name: str, unit: str, commands: Commands, measure: Callable[[int], float], rounds: int) -> list[Row]:
-    """Measure all servers in turn, `rounds` times; return a row for each peer of ours."""
+def compare(
+    name: str, unit: str, commands: Commands, measure: Callable[[int], float], rounds: int, tool: str | Path = LOAD
+) -> list[Row]:
+    """Measure all servers in turn, `rounds` times, with the program `tool`; return a row for each peer of ours."""
     figures: dict[str, list[float]] = {peer: [] for peer in commands}
+    if not shutil.which(tool):
+        return rows_of(f"{name} (no {tool} here)", unit, figures)
     with ExitStack() as stack:
         ports = {
             peer: stack.enter_context(serving(command))[0]
@@ -124,8 +128,14 @@ def compare(name: str, unit: str, commands: Commands, measure: Callable[[int], f
         for _ in range(rounds):
             for peer, port in ports.items():
                 figures[peer].append(measure(port))
+    return rows_of(name, unit, figures)
+
+
+def rows_of(name: str, unit: str, figures: dict[str, list[float]], less: bool = False) -> list[Row]:
+    """Return a row for each peer of ours; `less` is better, or else more."""
     ours = figures.pop(OURS)
-    return [Row(name, unit, peer, ratio(ours, theirs), ours, theirs) for peer, theirs in figures.items()]
+    pairs = {peer: ratio(theirs, ours) if less else ratio(ours, theirs) for peer, theirs in figures.items()}
+    return [Row(name, unit, peer, pairs[peer], ours, theirs) for peer, theirs in figures.items()]
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
@@ -282,7 +292,6 @@ while True:
 
 def calc(rounds: int) -> list[Row]:
     """The calculator beside others."""
-    sys.path.insert(0, str(ROOT))
     servers: Commands = {
         OURS: script("calc_server.py"),
         "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"])) if has("simpleeval") else None,
@@ -290,8 +299,8 @@ def calc(rounds: int) -> list[Row]:
     }
     line = "(17 + 4) * (9 - 2) % 10\n"
     return [
-        *evaluations("calc, integers", WHOLE, rounds),
-        *evaluations("calc, with decimals", MIXED, rounds),
+        *in_process("calc, integers", EVALUATORS, "evaluate", WHOLE, rounds),
+        *in_process("calc, with decimals", EVALUATORS, "evaluate", MIXED, rounds),
         *compare("calc, 1 connection", "lines/s", servers, partial(load, "lines", 1, SECONDS, line), rounds),
         *compare("calc, 50 connections", "lines/s", servers, partial(load, "lines", 50, SECONDS, line), rounds),
     ]
@@ -301,25 +310,25 @@ def has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def evaluations(name: str, expressions: list[str], rounds: int) -> list[Row]:
-    """Compare evaluators in this process."""
-    rates: dict[str, list[float]] = {peer: [] for peer in EVALUATORS}
-    evaluate = {}
-    for peer, code in EVALUATORS.items():
+def in_process(name: str, codes: dict[str, str], function: str, inputs: list[str], rounds: int) -> list[Row]:
+    """Compare functions of the same name, which these codes define, in this process."""
+    sys.path.insert(0, str(ROOT))
+    functions = {}
+    for peer, code in codes.items():
         with suppress(ImportError):
             scope: dict[str, Callable[[str], object]] = {}
             exec(code, scope)
-            evaluate[peer] = scope["evaluate"]
+            functions[peer] = scope[function]
+    rates: dict[str, list[float]] = {peer: [] for peer in codes}
     for _ in range(rounds):
-        for peer, function in evaluate.items():
+        for peer, call in functions.items():
             start, done = time.perf_counter(), 0
             while time.perf_counter() < start + SECONDS / 2:
-                for expression in expressions:
-                    function(expression)
-                done += len(expressions)
+                for text in inputs:
+                    call(text)
+                done += len(inputs)
             rates[peer].append(done / (time.perf_counter() - start))
-    ours = rates.pop(OURS)
-    return [Row(name, "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+    return rows_of(name, "1/s", rates)
 
 
 # The chat server
@@ -369,12 +378,8 @@ def chat(rounds: int) -> list[Row]:
                         rates[peer].append(load("chat", listeners, lines, *words, port))
                     with serving(command) as (port, _):
                         delays[peer].append(load("steady", listeners, 80, *words, port))
-        ours, our_delays = rates.pop(OURS), delays.pop(OURS)
-        rows += [Row(name, "deliveries/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
-        name += ", p99 at 40 lines/s"
-        rows += [
-            Row(name, "ms", peer, ratio(theirs, our_delays), our_delays, theirs) for peer, theirs in delays.items()
-        ]
+        rows += rows_of(name, "deliveries/s", rates)
+        rows += rows_of(f"{name}, p99 at 40 lines/s", "ms", delays, less=True)
     return rows
 
 
@@ -409,10 +414,7 @@ def udp(rounds: int) -> list[Row]:
             for peer, command in commands.items():
                 if command and shutil.which(command[0]):
                     rates[peer].append(rate_without_loss(command, size, lines=peer != "socat, no hashes"))
-        ours = rates.pop(OURS)
-        rows += [
-            Row(f"udp, {size} bytes", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()
-        ]
+        rows += rows_of(f"udp, {size} bytes", "1/s", rates)
     return rows
 
 
@@ -480,33 +482,14 @@ URLS = [  # different ones, so that what the peers remember of one is of no use 
 
 def url(rounds: int) -> list[Row]:
     """Adding or replacing a parameter, and how fast the command starts."""
-    sys.path.insert(0, str(ROOT))
-    functions = {}
-    for peer, code in CHANGES.items():
-        with suppress(ImportError):
-            scope: dict[str, Callable[[str], str]] = {}
-            exec(code, scope)
-            functions[peer] = scope["change"]
-    rates: dict[str, list[float]] = {peer: [] for peer in CHANGES}
-    starts: dict[str, list[float]] = {OURS: [], "python -c pass": []}
     commands = {OURS: [sys.executable, str(ROOT / "url_tools.py")], "python -c pass": [sys.executable, "-c", "pass"]}
+    starts: dict[str, list[float]] = {peer: [] for peer in commands}
     for _ in range(rounds):
-        for peer, change in functions.items():
-            start, done = time.perf_counter(), 0
-            while time.perf_counter() < start + SECONDS / 2:
-                for address in URLS:
-                    change(address)
-                done += len(URLS)
-            rates[peer].append(done / (time.perf_counter() - start))
         for peer, command in commands.items():
             starts[peer].append(min(seconds(command) for _ in range(10)) * 1000)
-    ours, our_starts = rates.pop(OURS), starts.pop(OURS)
-    rows = [
-        Row("url, add or replace", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()
-    ]
-    return rows + [
-        Row("url, start of the command", "ms", peer, ratio(theirs, our_starts), our_starts, theirs)
-        for peer, theirs in starts.items()
+    return [
+        *in_process("url, add or replace", CHANGES, "change", URLS, rounds),
+        *rows_of("url, start of the command", "ms", starts, less=True),
     ]
 
 
@@ -563,8 +546,7 @@ def images(rounds: int) -> list[Row]:
                     with tempfile.TemporaryDirectory() as folder:
                         rates[peer].append(IMAGES / seconds(command, folder))
                         assert sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
-    ours = rates.pop(OURS)
-    return [Row(f"images, {IMAGES}", "1/s", peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+    return rows_of(f"images, {IMAGES}", "1/s", rates)
 
 
 NGINX = """
@@ -591,8 +573,8 @@ def http(rounds: int) -> list[Row]:
         Path(folder, "small").write_bytes(os.urandom(1000))
         Path(folder, "big").write_bytes(os.urandom(1 << 20) * 1024)
         servers = web_servers(folder)
-        rows = compare("http, 1000 bytes, 10 connections", "requests/s", servers, requests_a_second, rounds)
-        return rows + compare("http, 1 GiB", "MB/s", servers, megabytes_a_second, rounds)
+        rows = compare("http, 1000 bytes, 10 connections", "requests/s", servers, requests_a_second, rounds, "wrk")
+        return rows + compare("http, 1 GiB", "MB/s", servers, megabytes_a_second, rounds, "curl")
 
 
 def requests_a_second(port: int) -> float:
@@ -631,12 +613,10 @@ def mail(rounds: int) -> list[Row]:
                 *["127.0.0.1:PORT", "1000"],
             ],
         }
-        if not shutil.which("smtp-source"):
-            return [Row(name, "1/s", peer, None, [], []) for name in loads for peer in servers if peer != OURS]
         return [
             row
             for name, options in loads.items()
-            for row in compare(name, "1/s", servers, partial(messages_a_second, options), rounds)
+            for row in compare(name, "1/s", servers, partial(messages_a_second, options), rounds, "smtp-source")
         ]
 
 
@@ -695,8 +675,7 @@ def timed(name: str, unit: str, amount: float, commands: Commands, target: Path,
                 rates[peer].append(amount / seconds(command, str(target)))
                 for path in target.iterdir():
                     path.unlink()
-    ours = rates.pop(OURS)
-    return [Row(name, unit, peer, ratio(ours, theirs), ours, theirs) for peer, theirs in rates.items()]
+    return rows_of(name, unit, rates)
 
 
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {

@@ -123,8 +123,8 @@ AnyClient = TypeVar("AnyClient", bound="LineClient")
 class LineClient:
     """A client over a real socket that reads lines."""
 
-    def __init__(self, address: Any) -> None:
-        self.socket = socket.create_connection(address[:2], TIMEOUT)
+    def __init__(self, address: Any, patience: float = TIMEOUT) -> None:
+        self.socket = socket.create_connection(address[:2], patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.socket.makefile("rb")
 
@@ -241,6 +241,15 @@ def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subproc
         os.chdir(here)
     out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
     return subprocess.CompletedProcess([str(path), *args], code or 0, out, err)
+
+
+def with_few_descriptors(script: Path, folder: Path) -> Path:
+    """Return a copy of `script` in `folder` that may open 20 files and sockets only."""
+    copy = folder / script.name
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
+    text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
+    copy.write_text(text, encoding="utf-8")
+    return copy
 
 
 def free_port() -> int:

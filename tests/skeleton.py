@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,21 +24,6 @@ if __name__ == "__main__":
 ADDRESS = """    parser.add_argument("--host", default="{host}")
     parser.add_argument("--port", type=int, default={port})
 """
-
-
-def constants(tree: ast.Module) -> dict[str, object]:
-    """Return the constants HOST and PORT of a script."""
-    found: dict[str, object] = {}
-    for node in tree.body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Tuple)
-            and isinstance(node.value, ast.Tuple)
-        ):
-            for name, value in zip(node.targets[0].elts, node.value.elts, strict=True):
-                if isinstance(name, ast.Name) and isinstance(value, ast.Constant):
-                    found[name.id] = value.value
-    return found
 
 
 def shared() -> set[str]:
@@ -63,8 +49,8 @@ def skeleton(path: Path, plumbing: set[str]) -> str:
     """Return the skeleton of one script."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    known = constants(tree)
-    options = ADDRESS.format(host=known["HOST"], port=known["PORT"]) if "PORT" in known else ""
+    address = re.search(r'^HOST, PORT = "(.+)", ([0-9]+)$', source, re.MULTILINE)
+    options = ADDRESS.format(host=address[1], port=address[2]) if address else ""
     text = source[: source.index('"""', 3) + 3]
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     lines = [

@@ -52,13 +52,10 @@ class Recorder(LineClient):
     def __init__(self, address: Any) -> None:
         self.end = time.monotonic() + 3 * PATIENCE
         try:
-            self.socket = socket.create_connection(address[:2], PATIENCE)
+            super().__init__(address, PATIENCE)
         except OSError:
             wire.append("could not connect")
             raise
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(PATIENCE)
-        self.stream = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
         wire.append(f"sent     {shortened(data)}")
@@ -393,7 +390,7 @@ CASES = [
     Case("udp_sender.py", ["127.0.0.1", "PORT", "Hello"], ["Sent 5 bytes to 127.0.0.1:PORT"], "udp_logger.py",
          there={"udp_log.txt": "\t5\t8b1a9953c4611296a827abf8c47804d7\t"}),
     Case("file_client.py", ["--port", "PORT", "x.txt"], ["..."], "file_server.py", ["--directory", "."],
-         files={"served/x.txt": "Hello"}, after={"x.txt": "Hello"}),
+         files={"x.txt": "Hello"}, after={"x.txt": "Hello"}),
     Case("smtp_client.py", ["--port", "PORT", "--from", "a@b.c", "--to", "d@e.f", "--body", "x"], ["...d@e.f..."],
          "smtp_server.py", there={"mail/*.eml": "Return-Path: <a@b.c>"}),
     Case("list_text_files.py", [SITE], ["notes.txt"], "http_server.py", files=WEB),
@@ -409,14 +406,19 @@ ALONE = {
 }  # fmt: skip
 
 
+def lay(case: Case, folder: Path) -> None:
+    """Put the files of a case into `folder`."""
+    folder.mkdir(exist_ok=True)
+    for name, text in case.files.items():
+        (folder / name).write_text(text)
+
+
 def works_together(case: Case, folder: Path, client: Path, server: Path) -> None:
     """Run the client at the server, and compare what it prints and leaves behind."""
     there, here = folder / "there", folder / "here"
     for place in (there, here):
-        place.mkdir(parents=True, exist_ok=True)
-    for name, text in case.files.items():
-        place = there if case.server in ("http_server.py", "file_server.py") else here
-        (place / name.rpartition("/")[2]).write_text(text)
+        place.mkdir()
+    lay(case, there if case.server in ("http_server.py", "file_server.py") else here)
     with serving(server, there, *case.options) as (program, (_, port)):
         args = [word.replace("PORT", str(port)) for word in case.args]
         with Program(client, here, *args, stdin=case.stdin) as run:
@@ -443,9 +445,7 @@ def works_together(case: Case, folder: Path, client: Path, server: Path) -> None
 
 def says_that_nobody_listens(case: Case, folder: Path, client: Path) -> None:
     """Without a server: one line on stderr, and status 1."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in case.files.items():
-        (folder / name.rpartition("/")[2]).write_text(text)
+    lay(case, folder)
     args = [word.replace("PORT", str(free_port())) for word in case.args]
     with Program(client, folder, *args, stdin=case.stdin) as run:
         code = run.end()

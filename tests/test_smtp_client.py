@@ -1,22 +1,20 @@
 from __future__ import annotations
 
-import argparse
 import email
 import email.policy
 import random
 import re
 import socket
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import smtp_server
-from conftest import TIMEOUT, command, free_port, running, scripted
+from conftest import command, free_port, running, scripted
 from echo_server import serve
 from smtp_client import on_the_wire, with_crlf
+from test_smtp_server import serving
 from web import Run
 
 ENVELOPE = ["--host", "127.0.0.1", "--from", "a@b.c", "--to", "d@e.f"]
@@ -24,10 +22,8 @@ SHORT = ["--subject", "x", "--body", "y"]
 
 
 def server(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
-    """Our server in this process."""
-    options = {"directory": str(folder), "max_size": 10**8, "user": None, "password": None, "timeout": TIMEOUT}
-    args = argparse.Namespace(**{**options, **changes})
-    return running(smtp_server.serve, partial(smtp_server.converse, args=args))
+    """Our server in this process, for messages of any size."""
+    return serving(folder, **{"max_size": 10**8, **changes})
 
 
 def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -> AbstractContextManager[Any]:
