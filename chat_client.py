@@ -31,6 +31,7 @@ MAX_LINE = 64 * 1024  # bytes; a longer line is shown in parts
 PATIENCE = 0.5  # seconds to wait for a new name, which goes into the prompt
 WELCOME = re.compile(r"\* Welcome, you are ([^:]+):.*")
 RENAMED = re.compile(r"\* (\S+) is now (\S+)")
+QUIT = re.compile(r"EXIT|/quit(\s.*)?")
 
 
 class Chat:
@@ -100,8 +101,9 @@ def talk(connection: socket.socket, name: str | None) -> int:
         if name is not None:
             chat.say(f"NAME {name}")
         for line in chat.typed():
+            chat.leaving = bool(QUIT.fullmatch(line))  # before the server hears it, and goes
             chat.say(line)
-            if line.strip() in ("/quit", "EXIT"):
+            if chat.leaving:
                 break
     except (KeyboardInterrupt, OSError) as error:
         if chat.terminal:

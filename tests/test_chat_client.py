@@ -119,7 +119,7 @@ def test_line_being_typed_is_drawn_again(server: Server) -> None:
 
 
 @on_a_terminal
-@pytest.mark.parametrize("keys", ["/quit\n", "\x04", "\x03"], ids=["quit", "Ctrl-D", "Ctrl-C"])
+@pytest.mark.parametrize("keys", ["/quit\n", "/quit now\n", "\x04", "\x03"])
 def test_leaves_cleanly(server: Server, keys: str) -> None:
     with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
         alice.wait_for("alice> ")
