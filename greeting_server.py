@@ -26,6 +26,7 @@ from contextlib import suppress
 from datetime import datetime
 from email.utils import format_datetime
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 HOST, PORT = "localhost", 9006
@@ -68,22 +69,30 @@ def converse(connection: socket.socket, address: Address, file: int, timeout: fl
 def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
     """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
 
-    It returns a summary for the log. On the way out live connections are shut down and all threads joined.
+    It returns a summary for the log. A thread that is free takes the next client, since to start one costs more than
+    a short conversation. On the way out live connections are shut down and all threads joined.
     """
     stop = stop or threading.Event()
-    live: dict[threading.Thread, socket.socket] = {}
+    live: set[socket.socket] = set()
+    threads: set[threading.Thread] = set()
+    free = threading.Semaphore(0)  # counts them
+    clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()
 
-    def attend(connection: socket.socket, address: Address) -> None:
-        log.info("Connection from %s", address[:2])
-        try:
-            with connection:
-                summary = converse(connection, address)
-                hang_up(connection)
-            log.info("Connection closed %s: %s", address[:2], summary)
-        except (OSError, MemoryError) as error:
-            log.info("Connection lost %s: %s", address[:2], error)
-        finally:
-            del live[threading.current_thread()]
+    def attend() -> None:
+        while client := clients.get():
+            connection, address = client
+            log.info("Connection from %s", address[:2])
+            try:
+                with connection:
+                    summary = converse(connection, address)
+                    hang_up(connection)
+                log.info("Connection closed %s: %s", address[:2], summary)
+            except (OSError, MemoryError) as error:
+                log.info("Connection lost %s: %s", address[:2], error)
+            finally:
+                live.remove(connection)
+            free.release()
+        threads.remove(threading.current_thread())
 
     listener.settimeout(POLL)
     try:
@@ -91,23 +100,32 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             try:
                 connection, address = listener.accept()
             except TimeoutError:
+                if free.acquire(blocking=False):  # a quiet moment: one thread less
+                    clients.put(None)
                 continue
             except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
                 log.warning("Cannot accept a client: %s", error)
                 time.sleep(POLL)
                 continue
-            thread = threading.Thread(target=attend, args=(connection, address), daemon=True)
-            live[thread] = connection
-            try:
-                thread.start()
-            except (RuntimeError, MemoryError) as error:  # out of threads
-                log.warning("Cannot serve %s: %s", address[:2], error)
-                live.pop(thread).close()
+            if not free.acquire(blocking=False):
+                thread = threading.Thread(target=attend, daemon=True)
+                threads.add(thread)
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError) as error:  # out of threads
+                    log.warning("Cannot serve %s: %s", address[:2], error)
+                    threads.remove(thread)
+                    connection.close()
+                    continue
+            live.add(connection)
+            clients.put((connection, address))
     finally:
-        for connection in list(live.values()):
+        for connection in list(live):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in list(live):
+        for _ in list(threads):
+            clients.put(None)
+        for thread in list(threads):
             thread.join()
 
 

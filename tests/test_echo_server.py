@@ -129,6 +129,25 @@ def test_message_without_line_end_is_echoed_at_once() -> None:
             assert client.socket.recv(100) == message
 
 
+def test_free_threads_take_the_next_client_and_leave_in_the_end() -> None:
+    count, threads = 50, set()
+
+    def converse(connection: socket.socket, address: echo_server.Address) -> str:
+        threads.add(threading.current_thread())
+        connection.sendall(connection.recv(100))
+        return ""
+
+    with running(echo_server.serve, converse) as address:
+        for _ in range(count):
+            with LineClient(address) as client:
+                assert client.ask("Hello") == "Hello"
+                assert client.rest() == b""
+        assert len(threads) < count
+        for thread in threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+
 def test_pieces_are_as_large_as_they_come() -> None:
     """What is sent in one go is one piece, also if it is more than the server asks for at first."""
     with echoing() as address, LineClient(address) as client:
