@@ -62,7 +62,7 @@ MAX_LINE = 2048  # bytes of a command
 MAX_RECIPIENTS = 100
 MAX_ERRORS = 10  # commands of one client
 MAX_FAILURES = 3  # wrong passwords of one client
-CHUNK = 256 * 1024  # bytes to read at a time
+CHUNK = 64 * 1024  # bytes to read at a time; for more each read would mean an mmap()
 BACKLOG = 4096  # clients that may queue until they are accepted
 POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
@@ -367,34 +367,43 @@ def converse(connection: socket.socket, address: Address, args: argparse.Namespa
     where = f"{address[0]}:{address[1]}"
     kept = 0
 
+    def note(line: str | bytes) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s %s", where, escape(line))
+
     def say(text: str) -> None:
         for line in text.splitlines():
-            log.info("%s S: %s", where, escape(line))
+            note(f"S: {line}")
         connection.sendall(text.encode())
+
+    def take_in() -> str | None:
+        """Return the reply to the message that comes now, or None at the end of the stream."""
+        nonlocal kept
+        try:
+            message = reader.message(args.max_size)
+        except OverflowError:
+            return response(552, f"Too large: at most {args.max_size} bytes")
+        if message is None:
+            return None
+        note(f"C: (a message of {len(message)} bytes)")
+        try:
+            name = keep(args.directory, trace(session, address) + message)
+        except OSError as error:
+            log.error("Cannot keep a message in %s: %s", args.directory, error)
+            return response(451, "Cannot keep it now; try again later")
+        kept += 1
+        note(f"{name} is for {', '.join(session.recipients)}")
+        return response(250, f"Kept as {name}")
 
     say(response(220, f"{session.host} SMTP server ready"))
     while not session.over and (line := reader.line()) is not None:
-        shown = b"***" if session.expected else SECRET.sub(b"AUTH ***", line)
-        log.info("%s C: %s", where, escape(shown))
+        note(b"C: " + (b"***" if session.expected else SECRET.sub(b"AUTH ***", line)))
         say(session.answer(line))
         if session.wants_data:
-            try:
-                message = reader.message(args.max_size)
-            except OverflowError:
-                say(response(552, f"Too large: at most {args.max_size} bytes"))
-            else:
-                if message is None:
-                    break
-                log.info("%s C: (a message of %d bytes)", where, len(message))
-                try:
-                    name = keep(args.directory, trace(session, address) + message)
-                except OSError as error:
-                    log.error("Cannot keep a message in %s: %s", args.directory, error)
-                    say(response(451, "Cannot keep it now; try again later"))
-                else:
-                    kept += 1
-                    log.info("%s %s is for %s", where, name, escape(", ".join(session.recipients)))
-                    say(response(250, f"Kept as {name}"))
+            reply = take_in()
+            if reply is None:
+                break
+            say(reply)
             session.reset()
     return f"{kept} messages"
 

@@ -36,6 +36,7 @@ LINE = "x" * 63 + "\n"
 IDLE = 2000  # connections
 MEMORY_LIMIT = 24.0  # KiB for each of them
 OURS = "ours"
+MEMORY = "/dev/shm"  # a folder without a disk, on Linux
 
 Commands = dict[str, "list[str] | None"]
 
@@ -480,9 +481,21 @@ URLS = [  # different ones, so that what the peers remember of one is of no use 
 ]
 
 
+ONE_OPTION = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--get")
+parser.parse_args()
+"""
+
+
 def url(rounds: int) -> list[Row]:
     """Adding or replacing a parameter, and how fast the command starts."""
-    commands = {OURS: [sys.executable, str(ROOT / "url_tools.py")], "python -c pass": [sys.executable, "-c", "pass"]}
+    commands = {
+        OURS: [sys.executable, str(ROOT / "url_tools.py")],
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "argparse, one option": [sys.executable, "-c", ONE_OPTION],
+    }
     starts: dict[str, list[float]] = {peer: [] for peer in commands}
     for _ in range(rounds):
         for peer, command in commands.items():
@@ -592,13 +605,18 @@ def megabytes_a_second(port: int) -> float:
 
 def mail(rounds: int) -> list[Row]:
     """The SMTP server beside others: messages a second, and how long one takes."""
-    loads = {
+    on_disk = {
         "mail, 1 kB, 10 sessions": ["-s", "10", "-m", "400", "-l", "1000"],
         "mail, 1 kB, 10 sessions, kept": ["-s", "10", "-m", "400", "-l", "1000", "-d"],
         "mail, 1 kB, 1 session": ["-s", "1", "-m", "100", "-l", "1000", "-d"],
         "mail, 5 MiB, 10 sessions": ["-s", "10", "-m", "40", "-l", str(5 << 20)],
     }
-    with tempfile.TemporaryDirectory() as folder:
+    in_memory = {"mail, 1 kB, 1 session, in memory": ["-s", "1", "-m", "400", "-l", "1000", "-d"]}
+    return [*mail_into(None, on_disk, rounds), *(mail_into(MEMORY, in_memory, rounds) if Path(MEMORY).is_dir() else ())]
+
+
+def mail_into(place: str | None, loads: dict[str, list[str]], rounds: int) -> list[Row]:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         os.chmod(folder, 0o777)  # smtp-sink does not run as root
         servers: Commands = {
             OURS: script("smtp_server.py", "--directory", f"{folder}/ours"),
