@@ -202,10 +202,12 @@ def echo(rounds: int) -> list[Row]:
     """The echo server beside others."""
     everybody = ECHO_SERVERS
     in_bulk = {name: command for name, command in everybody.items() if name != "ncat"}  # it stalls
+    without_commands = {OURS: script("echo_server.py", "--raw"), "C, epoll": everybody["C, epoll"]}
     return [
         *compare("echo, 1 connection", "lines/s", everybody, partial(load, "lines", 1, SECONDS, LINE), rounds),
         *compare("echo, 50 connections", "lines/s", everybody, partial(load, "lines", 50, SECONDS, LINE), rounds),
         *compare("echo, 256 MiB", "MB/s", in_bulk, partial(load, "bulk", 256), rounds),
+        *compare("echo, 256 MiB, --raw", "MB/s", without_commands, partial(load, "bulk", 256), rounds),
         *compare("echo, connect and close", "1/s", everybody, partial(load, "connect", SECONDS, LINE), rounds),
         *idle(rounds),
     ]
