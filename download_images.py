@@ -19,6 +19,7 @@ import mimetypes
 import os
 import re
 import secrets
+import signal
 import socket
 import ssl
 import string
@@ -440,6 +441,8 @@ def main(argv: list[str] | None = None) -> int:
     size = "the largest image (default: %(default)s)"
     parser.add_argument("--max-size", type=between(0, 1e12), default=MAX_SIZE, metavar="BYTES", help=size)
     args = parser.parse_args(argv)
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to leave nothing behind
     status, where = 0, args.url
     try:
         [(_, urls, problem)] = do(partial(images, args.all), [args.url], 1, args.timeout)

@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import os
 import secrets
+import signal
 import socket
 import ssl
 import string
@@ -22,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from itertools import chain
 from typing import BinaryIO
@@ -257,6 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     patience = "the longest silence in seconds, 0: any (default: %(default)g)"
     parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
     args = parser.parse_args(argv)
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to leave nothing behind
     line, where = "", args.url
     try:
         lines = report(args.url, args.timeout or None)

@@ -227,8 +227,9 @@ def test_jobs_run_at_once(web: Run, tmp_path: Path) -> None:
     assert len(saved(tmp_path)) == 8
 
 
-@pytest.mark.skipif(WINDOWS, reason="sends SIGINT")
-def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.skipif(WINDOWS, reason="sends signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> None:
     started = threading.Event()
 
     def begin(connection: socket.socket) -> None:
@@ -240,9 +241,9 @@ def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
     with website({"/": page(b"<img src=1.png><img src=2.png>"), "/1.png": begin, "/2.png": image()}) as site:
         process = subprocess.Popen([sys.executable, ROOT / "download_images.py", site], cwd=tmp_path, stderr=-1)
         assert started.wait(TIMEOUT)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (code, b"")
     assert saved(tmp_path) == {}
 
 

@@ -191,14 +191,15 @@ def test_wrong_usage(words: list[str], web: Run) -> None:
         web(*words)
 
 
-@pytest.mark.skipif(WINDOWS, reason="sends SIGINT")
-def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.skipif(WINDOWS, reason="sends signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> None:
     def begin(listener: socket.socket, stop: Any) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(100)
             connection.sendall(b"OK 100\nx")
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             with suppress(ConnectionError):
                 connection.recv(1)
 
@@ -206,7 +207,7 @@ def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
         words = [sys.executable, str(ROOT / "file_client.py"), "x", "--host", "127.0.0.1", "--port", str(address[1])]
         process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE)
         _, err = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []
 
 

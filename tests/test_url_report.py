@@ -4,12 +4,16 @@ import hashlib
 import random
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from conftest import free_port
+from conftest import ROOT, TIMEOUT, WINDOWS, free_port
 from url_report import fragments
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
@@ -118,4 +122,20 @@ def test_nobody_there_and_nowhere_to_write(web: Run, tmp_path: Path) -> None:
     with website({"/": page()}) as site:
         code, out, err = web(site, "--output", "no/such/folder")
     assert (code, out, err) == (1, [], "url_report.py: error: no/such/folder: No such file or directory\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(WINDOWS, reason="sends signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> None:
+    def begin(connection: socket.socket) -> None:
+        connection.sendall(page(64 * BODY)[:-99])  # more than fits on the way: it writes already
+        process.send_signal(number)
+        with suppress(ConnectionError):
+            connection.recv(1)
+
+    with website({"/": begin}) as site:
+        process = subprocess.Popen([sys.executable, ROOT / "url_report.py", site], cwd=tmp_path, stderr=-1)
+        _, err = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []
