@@ -125,7 +125,7 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
     stop = stop or threading.Event()
     live: set[socket.socket] = set()
     threads: set[threading.Thread] = set()
-    free = threading.Semaphore(0)  # counts them
+    free = threading.Semaphore(0)  # how many of the threads have no client
     clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()
 
     def attend() -> None:
