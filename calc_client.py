@@ -95,8 +95,7 @@ def between(low: float, high: float, kind: Callable[[str], float] = int) -> Call
 
 def client_parser() -> argparse.ArgumentParser:
     """Return a parser of the options that all clients have."""
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
     parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
     patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"

@@ -430,8 +430,7 @@ def fail(reason: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", metavar="URL")
     parser.add_argument("--output-dir", default=".", metavar="DIR", help="default: the current folder")
     parser.add_argument("--all", action="store_true", help="srcset, <source> and data-src too")

@@ -230,8 +230,7 @@ def fail(reason: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subject", default=SUBJECT, metavar="TEXT", help="default: %(default)s")
     parser.add_argument("--from", dest="sender", default=SENDER, metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--to", action="append", metavar="ADDRESS", help=f"can be repeated (default: {RECIPIENT})")

@@ -238,8 +238,7 @@ def fail(reason: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default=URL, metavar="URL", help="default: %(default)s")
     fields = f"print this field (default: {' and '.join(FIELDS)})"
     parser.add_argument("--field", action="append", dest="fields", metavar="NAME", help=fields)

@@ -16,6 +16,7 @@ Try it:
 import argparse
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -152,8 +153,7 @@ def between(low: float, high: float, kind: Callable[[str], float] = int) -> Call
 
 def server_parser() -> argparse.ArgumentParser:
     """Return a parser of the options that all servers have."""
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
     patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
@@ -162,10 +162,25 @@ def server_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class Log(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr; what nobody reads for a second is dropped, since a full pipe must not stop a server."""
+
+    patience = 1.0  # seconds
+
+    def emit(self, record: logging.LogRecord) -> None:
+        taken = True
+        with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
+            taken = bool(select.select([], [self.stream], [], self.patience)[1])
+        self.patience = 1.0 if taken else 0.0
+        if taken:
+            super().emit(record)
+
+
 def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
     """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
-    level = logging.CRITICAL if args.quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    level = logging.ERROR if args.quiet else logging.INFO
+    form = "%(asctime)s %(message)s"
+    logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
     stop = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:

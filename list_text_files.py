@@ -291,8 +291,7 @@ def fail(reason: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", metavar="URL")
     parser.add_argument("--suffix", default=SUFFIX, help="how the names end, in any case (default: %(default)s)")
     parser.add_argument("--recursive", action="store_true", help="read the folders below too")

@@ -193,10 +193,25 @@ def between(low: float, high: float, kind: Callable[[str], float] = int) -> Call
     return number
 
 
+class Log(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr; what nobody reads for a second is dropped, since a full pipe must not stop a server."""
+
+    patience = 1.0  # seconds
+
+    def emit(self, record: logging.LogRecord) -> None:
+        taken = True
+        with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
+            taken = bool(select.select([], [self.stream], [], self.patience)[1])
+        self.patience = 1.0 if taken else 0.0
+        if taken:
+            super().emit(record)
+
+
 def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
     """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
-    level = logging.CRITICAL if args.quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    level = logging.ERROR if args.quiet else logging.INFO
+    form = "%(asctime)s %(message)s"
+    logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
     stop = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:

@@ -251,8 +251,7 @@ def fail(reason: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", metavar="URL")
     parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: %(default)s")
     patience = "the longest silence in seconds, 0: any (default: %(default)g)"

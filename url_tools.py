@@ -185,9 +185,8 @@ def pair(option: str, text: str) -> tuple[str, str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = (__doc__ or "").replace("%", "%%")
     form = partial(argparse.RawDescriptionHelpFormatter, width=WIDTH)  # to ask for the terminal's costs an import
-    parser = argparse.ArgumentParser(description=about, formatter_class=form)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("url", nargs="?", metavar="URL", help="-: one on each line of stdin")
     more = partial(parser.add_argument, action="append", dest="steps", default=[])
     more("--get", type=partial(step, "get"), metavar="NAME", help="print the first value")

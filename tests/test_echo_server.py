@@ -148,6 +148,16 @@ def test_free_threads_take_the_next_client_and_leave_in_the_end() -> None:
             assert not thread.is_alive()
 
 
+def test_a_log_that_nobody_reads_stops_nothing() -> None:
+    with Server(SCRIPT) as server:
+        with LineClient(server.address) as client:
+            lines = [f"{number}" for number in range(2000)]
+            client.send("".join(f"{line}\n" for line in lines).encode())
+            assert client.lines(len(lines)) == lines
+        server.process.terminate()
+        assert server.process.wait(TIMEOUT) == 0
+
+
 def test_pieces_are_as_large_as_they_come() -> None:
     """What is sent in one go is one piece, also if it is more than the server asks for at first."""
     with echoing() as address, LineClient(address) as client:
