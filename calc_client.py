@@ -1,7 +1,7 @@
 """Calculator client: sends expressions to calc_server.py, and prints the answers.
 
 With expressions as arguments it prints one answer for each, and exits with 1 if any of them is an ERROR. Without, it
-reads them line by line from a terminal or a pipe. (An expression that begins with a minus sign goes behind --.)
+reads them line by line from a terminal or a pipe.
 
 Try it:
 
@@ -11,6 +11,7 @@ Try it:
 
 import argparse
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -126,8 +127,9 @@ def fail(reason: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     parser = client_parser()
     parser.add_argument("expressions", nargs="*", metavar="EXPRESSION", help="default: the lines of stdin")
-    args = parser.parse_args(argv)
-    expressions = map(os.fsencode, args.expressions) if args.expressions else typed_lines()
+    words = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args([f" {word}" if re.match(r"-[\d.(]", word) else word for word in words])  # no options
+    expressions = (os.fsencode(text.lstrip()) for text in args.expressions) if args.expressions else typed_lines()
     at_prompt = bool(not args.expressions and sys.stdin and sys.stdin.isatty())  # where a typing error is no failure
     return call(args, partial(talk, expressions=expressions, lenient=at_prompt), socket.create_connection)
 

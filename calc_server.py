@@ -180,11 +180,15 @@ def power(a: Number, b: Number) -> Number:
     """Return a ** b, with a bound on the size before it is computed. Raises CalcError, OverflowError."""
     if isinstance(b, int) and not isinstance(a, float):
         size = max(abs(a.numerator), a.denominator).bit_length() - 1  # bits, rounded down
-        if size * abs(b) > LIMIT.bit_length():
+        if size * abs(b) <= LIMIT.bit_length():
+            exact: int | Fraction = a**b if b >= 0 else 1 / Fraction(a) ** -b
+            if isinstance(exact, int) or max(abs(exact.numerator), exact.denominator) < LIMIT:
+                return exact
+        if isinstance(a, int) and b > 0:
             raise OverflowError
-        exact: Number = a**b if b >= 0 else 1 / Fraction(a) ** -b
-        return exact
     result: float | complex = float(a) ** float(b)
+    if a and not result:  # too small
+        raise OverflowError
     if isinstance(result, complex) or (isinstance(b, Fraction) and a < 0):
         raise CalcError("no real result")
     return result
@@ -206,7 +210,7 @@ def formatted(value: Number) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float) or 1e-300 < abs(value) < 1e300:
-        return f"{float(value):.12g}"
+        return f"{float(value) + 0.0:.12g}"  # no -0
     with localcontext() as context:
         context.prec = 12
         return f"{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"

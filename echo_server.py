@@ -54,6 +54,7 @@ DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
 MAX_PIECE = 256 * 1024  # bytes
 FIRST_PIECE = 1024 if DONT_WAIT else MAX_PIECE  # bytes to ask for until more come: what an idle client costs
 MAX_DATAGRAM = 65_535  # bytes
+UDP_BUFFER = 4 * 1024 * 1024  # bytes that may wait while it is busy
 LOWEST_PORT = 1024  # datagrams from below may come from another echo service: a loop without end (CVE-2024-2169)
 STACK = 256 * 1024  # bytes a thread
 BACKLOG = 4096  # clients that may queue until they are accepted
@@ -237,6 +238,8 @@ def echo_datagrams(listener: socket.socket, stop: threading.Event) -> None:
     buffer = bytearray(MAX_DATAGRAM)
     datagrams = total = 0
     listener.settimeout(POLL)
+    with suppress(OSError):  # some refuse that much
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
     while not stop.is_set():
         try:
             size, address = listener.recvfrom_into(buffer)

@@ -33,6 +33,16 @@ def read_dictionary(path: str) -> dict[str, Any]:
     return data
 
 
+def as_request(data: dict[str, Any], key: str) -> bytes:
+    """Return the line that asks for the value of `key`. Raises ValueError for NaN and Infinity, RecursionError."""
+    request = {"data": data, "key": key}
+    try:
+        text = json.dumps(request, ensure_ascii=False, allow_nan=False).encode()  # much shorter, if it is UTF-8
+    except UnicodeEncodeError:  # half a surrogate pair
+        text = json.dumps(request, allow_nan=False).encode()
+    return text + b"\n"
+
+
 def talk(connection: socket.socket, request: bytes, key: str, raw: bool) -> int:
     """Send a request for `key`, and print the value; return 0 if it was found. Raises OSError."""
     connection.sendall(request)
@@ -145,7 +155,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--raw", action="store_true", help="print a string without quotes")
     args = parser.parse_args(argv)
     try:
-        request = json.dumps({"data": read_dictionary(args.file), "key": args.key}).encode() + b"\n"
+        request = as_request(read_dictionary(args.file), args.key)
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         return fail(f"cannot read {args.file}: {error.strerror}")
     except ValueError as error:

@@ -80,7 +80,7 @@ def parse(text: str) -> Any:
 
 def whole(text: str) -> int:
     """Return an integer. Raises ValueError if it has too many digits, whose conversion would take too long."""
-    if len(text) > MAX_DIGITS:
+    if len(text.lstrip("-")) > MAX_DIGITS:
         raise ValueError(f"number too large: more than {MAX_DIGITS} digits")
     return int(text)
 

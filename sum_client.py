@@ -16,30 +16,26 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 HOST, PORT = "127.0.0.1", 1234
 TIMEOUT = 60.0  # seconds without an answer
 MAX_ANSWER = 64 * 1024  # bytes
-BATCH = 1000  # numbers sent at once
+CHUNK = 64 * 1024  # bytes to read at a time
 
 
-def wire_format(numbers: Iterable[str]) -> Iterator[bytes]:
-    """Yield the list as it goes over the wire, in pieces."""
-    batch = []
-    for number in numbers:
-        text = re.sub(r"^([-+]?)\.", r"\g<1>0.", number.strip())  # a leading point would end the list
-        batch.append(text.replace("|", "?").encode("utf-8", "surrogateescape") + b"|")
-        if len(batch) == BATCH:
-            yield b"".join(batch)
-            batch.clear()
-    yield b"".join([*batch, b"."])
+def wire_format(number: bytes) -> bytes:
+    """Return `number` as it goes over the wire."""
+    text = re.sub(rb"^([-+]?)\.", rb"\g<1>0.", number.strip())  # a leading point would end the list
+    return text.replace(b"|", b"?") + b"|"
 
 
-def talk(connection: socket.socket, numbers: Iterable[str]) -> int:
-    """Send the list and print the sum. Raises OSError, also for numbers that the server refuses."""
+def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> int:
+    """Send the numbers and print their sum. Raises OSError, also for numbers that the server refuses."""
     with suppress(BrokenPipeError, ConnectionResetError):  # it has refused one, and says so
-        for piece in wire_format(numbers):
-            connection.sendall(piece)
+        for numbers in batches:
+            connection.sendall(b"".join(map(wire_format, numbers)))
+        connection.sendall(b".")
     with connection.makefile("rb") as answers:
         answer = answers.readline(MAX_ANSWER)
     if not answer.endswith(b"\n"):
@@ -50,10 +46,15 @@ def talk(connection: socket.socket, numbers: Iterable[str]) -> int:
     return 0
 
 
-def words() -> Iterator[str]:
-    """Yield the words of stdin."""
-    for line in sys.stdin.buffer if sys.stdin else ():
-        yield from line.decode("utf-8", "surrogateescape").split()
+def typed() -> Iterator[list[bytes]]:
+    """Yield the words of stdin, as many at a time as there are."""
+    stdin: Any = sys.stdin  # None where there is no console
+    rest = b""
+    while stdin and (piece := stdin.buffer.read1(CHUNK)):
+        words = (rest + piece).split()
+        rest = b"" if piece[-1:].isspace() or not words else words.pop()
+        yield words
+    yield rest.split()
 
 
 def show(line: str | bytes) -> None:
@@ -129,7 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = client_parser()
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="default: the words of stdin")
     args = parser.parse_args(argv)
-    return call(args, partial(talk, numbers=args.numbers or words()), socket.create_connection)
+    batches = [list(map(os.fsencode, args.numbers))] if args.numbers else typed()
+    return call(args, partial(talk, batches=batches), socket.create_connection)
 
 
 if __name__ == "__main__":

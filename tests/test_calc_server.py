@@ -213,3 +213,17 @@ def test_error_keeps_the_conversation() -> None:
         assert client.ask("1 / 0") == "ERROR division by zero"
         assert client.ask("x" * 10_000) == "ERROR line too long: at most 4096 bytes"
         assert client.ask("2 + 3") == "5"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("1.1**1000", "2.46993291801e+41"),
+        ("1.1**-1000", "4.04869377771e-42"),
+        ("(10**-600)**0.5", "ERROR number too large"),
+        ("0.5**5000", "ERROR number too large"),
+        ("-(0**0.5)", "0"),
+    ],
+)
+def test_power_that_is_not_exact(expression: str, value: str) -> None:
+    assert answer(expression) == value

@@ -43,6 +43,7 @@ def test_runs_alone(script: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
+    assert "%%" not in result.stdout
     assert result.stdout.startswith(f"usage: {script.name}")
 
 

@@ -67,8 +67,10 @@ def test_missing_key(port: str, file: Path) -> None:
         (b"", r"holds no JSON object: .* line 1 column 1 .*"),
         (b"[" * 100_000, r"is nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", r"holds no JSON object: .*"),
+        (b'{"a": NaN}', r"holds no JSON object: .*"),
+        (b'{"a": 1e999}', r"holds no JSON object: .*"),
     ],
-    ids=["invalid", "array", "not UTF-8", "empty", "deep", "large"],
+    ids=["invalid", "array", "not UTF-8", "empty", "deep", "large", "NaN", "infinite"],
 )
 def test_bad_file(tmp_path: Path, content: bytes, complaint: str) -> None:
     path = tmp_path / "bad.json"
@@ -84,11 +86,19 @@ def test_missing_file(tmp_path: Path) -> None:
     assert result.stderr == "json_client.py: error: cannot read none.json: No such file or directory\n"
 
 
-def test_refused_by_the_server(port: str, tmp_path: Path) -> None:
-    path = tmp_path / "nan.json"
-    path.write_text('{"a": NaN}', encoding="utf-8")
+def test_refused_by_the_server(file: Path) -> None:
+    with scripted(b'{"error": "no\\u001b"}\n') as port:
+        result = command("json_client.py", "--host", "127.0.0.1", "--port", str(port), str(file), "name")
+    assert (result.returncode, result.stderr) == (1, "json_client.py: error: refused: no\\x1b\n")
+
+
+@pytest.mark.big
+def test_text_is_sent_as_it_is(port: str, tmp_path: Path) -> None:
+    """Escaped it would be three times as long, and refused."""
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps({"long": 7_000_000 * "é", "a": 1}, ensure_ascii=False), encoding="utf-8")
     result = command("json_client.py", "--port", port, str(path), "a")
-    assert (result.returncode, result.stderr) == (1, "json_client.py: error: refused: NaN is not JSON\n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
 
 
 @pytest.mark.parametrize("reply", ["", "no\x1b\n", "[]\n", "{}\n", '{"found": true}\n', "1\n", "[" * 99999])

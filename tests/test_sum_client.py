@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +36,24 @@ def test_numbers_from_stdin(port: str) -> None:
     result = command("sum_client.py", "--port", port, stdin="1 2\n3\n" * 20_000)
     assert (result.returncode, result.stdout) == (0, "120000\n")
     assert command("sum_client.py", "--port", port).stdout == "0\n"
+
+
+def test_numbers_go_out_as_they_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = [sys.executable, str(ROOT / "sum_client.py"), "--port", str(listener.getsockname()[1])]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as stream:
+                assert process.stdin
+                process.stdin.write(b"1 2\n3")
+                process.stdin.flush()
+                assert stream.read(4) == b"1|2|"
+                process.stdin.write(b"4 .5")
+                process.stdin.close()
+                assert stream.read(8) == b"34|0.5|."
+                connection.sendall(b"37.5\n")
+            assert process.stdout
+            assert process.stdout.read() == b"37.5\n"
 
 
 @pytest.mark.parametrize("bad", ["abc", "1|2", ".", "1e3"])
