@@ -42,14 +42,17 @@ class Chat:
         self.terminal = sys.stdin is not None and sys.stdin.isatty()
         self.name = "?"
         self.heard = threading.Event()
-        self.leaving = self.gone = False
+        self.leaving = self.gone = self.lost = False
         self.listener = threading.Thread(target=self.listen, daemon=True)
 
     def listen(self) -> None:
         """Show what comes. If the server goes first, interrupt the main thread, which waits for a key."""
-        with suppress(OSError), self.connection.makefile("rb") as lines:
-            while line := lines.readline(MAX_LINE):
-                self.show(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+        try:
+            with self.connection.makefile("rb") as lines:
+                while line := lines.readline(MAX_LINE):
+                    self.show(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+        except OSError:
+            self.lost = True
         if not self.leaving:
             self.gone = True
             if hasattr(signal, "pthread_kill"):
@@ -95,13 +98,14 @@ def talk(connection: socket.socket, name: str | None) -> int:
     """Chat until the user leaves; return 0. Raises OSError, also if the server leaves first."""
     connection.settimeout(None)
     chat = Chat(connection)
+    patience = PATIENCE if chat.terminal else None  # without limit: all lines are said, and all answers come
     try:
         chat.listener.start()
         chat.heard.wait(PATIENCE)
         if name is not None:
-            chat.say(f"NAME {name}")
+            chat.say(f"/name {name}")
         for line in chat.typed():
-            chat.leaving = bool(QUIT.fullmatch(line))  # before the server hears it, and goes
+            chat.leaving = bool(QUIT.fullmatch(line.strip()))  # before the server hears it, and goes
             chat.say(line)
             if chat.leaving:
                 break
@@ -110,11 +114,16 @@ def talk(connection: socket.socket, name: str | None) -> int:
             print()
         if chat.gone or isinstance(error, OSError):
             raise ConnectionError("the server is gone") from error
+        patience = PATIENCE
     chat.leaving = True
     with suppress(OSError):
         connection.sendall(b"/quit\n")
         connection.shutdown(socket.SHUT_WR)
-    chat.listener.join(PATIENCE if chat.terminal else None)
+    chat.listener.join(patience)
+    if chat.lost:
+        raise ConnectionError("the server is gone")
+    if chat.terminal:
+        print("\r\x1b[K", end="", flush=True)  # no prompt that nobody answers
     return 0
 
 
@@ -191,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = client_parser()
     parser.add_argument("--name", help="be called so from the start")
     args = parser.parse_args(argv)
+    if args.name is not None and args.name.splitlines() != [args.name]:
+        parser.error("a name is one line")
     return call(args, partial(talk, name=args.name), socket.create_connection)
 
 

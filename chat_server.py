@@ -44,8 +44,9 @@ TIMEOUT = 0.0  # seconds without a line; 0 = never mind
 MAX_LINE = 4096  # bytes
 MAX_UNSENT = 1024 * 1024  # bytes that may wait for a client that does not read
 RATE = 50  # lines a second
-NAME = re.compile(r"[\w.-]{1,16}")
-COMMAND = re.compile(r"(NAME) (\S+)|(MSG) (\S+ .+)|(GET_NAMES)|(EXIT)|(/\S*)\s*(.*)")
+MAX_NAME = 16  # characters
+NAME = re.compile(r"[\w.-]+")
+COMMAND = re.compile(r"(NAME)\s+(\S+)|(MSG)\s+(\S+\s+.+)|(GET_NAMES)|(EXIT)|(/\S*)\s*(.*)")
 SPELLINGS = {"NAME": "/name", "MSG": "/msg", "GET_NAMES": "/names", "EXIT": "/quit"}
 HELP = "* /name NAME: be called so; /names: who is here; /msg NAME TEXT: tell only one; /quit: leave"
 TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
@@ -140,7 +141,7 @@ class Room:
         elif command == "/names":
             self.tell([member], " ".join(["NAMES", *(other.name for other in self.members.values())]))
         elif command == "/msg":
-            self.whisper(member, *argument.partition(" ")[::2])
+            self.whisper(member, *argument.replace("\t", " ").partition(" ")[::2])
         elif command == "/help":
             self.tell([member], HELP)
         elif command == "/quit":
@@ -151,8 +152,9 @@ class Room:
 
     def rename(self, member: Member, name: str) -> None:
         """Call a member `name` from now on. Raises ChatError."""
-        if not NAME.fullmatch(name):
-            raise ChatError("a name has 1 to 16 letters, digits and _ . -")
+        bare = "".join(c for c in name if unicodedata.category(c)[0] != "M")  # the vowels of some scripts are marks
+        if not NAME.fullmatch(bare) or len(name) > MAX_NAME:
+            raise ChatError(f"a name has 1 to {MAX_NAME} letters, digits and _ . -")
         if self.members.get(name.casefold(), member) is not member:
             raise ChatError(f"name taken: {name}")
         self.tell(list(self.members.values()), f"* {member.name} is now {name}")
@@ -199,11 +201,12 @@ async def converse(reader: asyncio.StreamReader, member: Member, room: Room, arg
     times: deque[float] = deque(maxlen=args.rate)
     async with aclosing(lines(reader, args.timeout)) as heard:
         async for line in heard:
-            if args.rate and len(times) == args.rate:
-                await asyncio.sleep(times[0] + 1 - time.monotonic())
-            times.append(time.monotonic())
+            due = times[0] + 1 if args.rate and len(times) == args.rate else 0
+            while (wait := due - time.monotonic()) > 0 and not member.transport.is_closing():
+                await asyncio.sleep(min(wait, POLL))
             if member.transport.is_closing():
                 return
+            times.append(time.monotonic())
             text = TELNET.sub(b"", line).decode("utf-8", "backslashreplace").strip()
             if len(line) > MAX_LINE:
                 room.tell([member], "ERROR line too long")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -43,6 +45,30 @@ def test_pipe(server: Server) -> None:
         "NAMES guest1 alice",
         "BYE",
     ]
+
+
+def test_name_that_is_none_is_refused_in_private(server: Server) -> None:
+    with LineClient(server.address) as other:
+        result = command("chat_client.py", "--port", str(server.address[1]), "--name", "two words", stdin="hello")
+        assert "ERROR a name has 1 to 16 letters, digits and _ . -" in result.stdout
+        assert other.lines(4)[1:] == ["* guest2 joined", "guest2: hello", "* guest2 left"]
+    assert command("chat_client.py", "--name", "x\nEXIT").returncode == 2
+
+
+def test_server_lost_before_it_has_read_all() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(listener.getsockname()[1])]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = listener.accept()
+            assert process.stdin
+            assert process.stderr
+            process.stdin.write("1\n2\n")
+            process.stdin.close()
+            assert connection.recv(1) == b"1"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            assert process.wait(TIMEOUT) == 1
+            assert process.stderr.read().endswith(": the server is gone\n")
 
 
 def test_escapes_what_it_hears() -> None:
@@ -119,7 +145,7 @@ def test_line_being_typed_is_drawn_again(server: Server) -> None:
 
 
 @on_a_terminal
-@pytest.mark.parametrize("keys", ["/quit\n", "/quit now\n", "\x04", "\x03"])
+@pytest.mark.parametrize("keys", ["/quit\n", " EXIT \n", "/quit now\n", "\x04", "\x03"])
 def test_leaves_cleanly(server: Server, keys: str) -> None:
     with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
         alice.wait_for("alice> ")

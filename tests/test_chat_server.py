@@ -3,6 +3,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+import unicodedata
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -92,7 +93,17 @@ def test_rename(rename: str) -> None:
         assert bob.next_of("/names") == "NAMES bob Zoë"
 
 
-@pytest.mark.parametrize("whisper", ["MSG bob hi there", "/msg bob hi there", "/msg BOB hi there"])
+@pytest.mark.parametrize("name", ["हिन्दी", "العَرَبِيَّة"])
+def test_vowels_that_are_marks_belong_to_a_name(name: str) -> None:
+    with alice_and_bob() as (alice, bob):
+        alice.say(f"NAME {name}")
+        assert bob.line() == f"* alice is now {unicodedata.normalize('NFC', name)}"
+
+
+@pytest.mark.parametrize(
+    "whisper",
+    ["MSG bob hi there", "MSG  bob hi there", "MSG\tbob hi there", "/msg bob hi there", "/msg BOB\thi there"],
+)
 def test_private_message(whisper: str) -> None:
     with alice_and_bob() as (alice, bob), Chatter(alice.socket.getpeername()) as other:
         for member in (alice, bob):
@@ -185,6 +196,16 @@ def test_flooder_is_read_slowly_and_loses_nothing() -> None:
         lines += bob.until("alice: 7")
         assert 1 <= time.monotonic() - start < 3
         assert [line for line in lines if "alice" in line] == [f"alice: {number}" for number in range(8)]
+
+
+def test_flooder_who_vanishes_is_gone_at_once() -> None:
+    with alice_and_bob(rate=2) as (alice, bob):
+        bob.send(99 * b"x\n")
+        alice.until("bob: x")
+        start = time.monotonic()
+        bob.reset()
+        alice.until("* bob left")
+        assert time.monotonic() - start < 0.5
 
 
 def test_deaf_client_is_dropped_and_delays_nobody() -> None:
