@@ -45,6 +45,7 @@ MAX_PAGE = 16 * 1024 * 1024  # bytes
 MAX_SIZE = 256 * 1024 * 1024  # bytes of an image
 MAX_NAME = 255  # bytes
 MAX_EXTENSION = 20  # characters
+EXTENSIONS = {"image/x-icon": ".ico", "image/pjpeg": ".jpg", "image/x-png": ".png"}  # what Python does not know
 MAX_REDIRECTS = 10
 PIECE = 64 * 1024  # bytes to read at a time
 POLL = 0.05  # seconds between two looks at the clock
@@ -112,7 +113,8 @@ def file_name(url: str, kind: str) -> str:
     stem, extension = os.path.splitext(safe(unquote(urlsplit(url).path.rpartition("/")[2])) or "image")
     if not extension or len(extension) > MAX_EXTENSION:
         subtype = re.sub("[^a-z0-9]", "", kind.partition("/")[2])[:MAX_EXTENSION]
-        stem, extension = stem + extension, mimetypes.guess_extension(kind) or f".{subtype or 'image'}"
+        known = EXTENSIONS.get(kind) or mimetypes.guess_extension(kind)
+        stem, extension = stem + extension, known or f".{subtype or 'image'}"
     return shortened(stem, extension)
 
 
@@ -365,9 +367,10 @@ def pieces(reply: HTTPResponse) -> Iterator[bytes]:
 
 
 def page_text(reply: HTTPResponse, body: bytes) -> str:
-    """Return the HTML in a reply's body. Raises WebError if it holds something else."""
-    if reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
-        raise WebError(f"not a page but {reply.headers.get('Content-Type', 'of no type')}")
+    """Return the HTML in a reply's body. Raises WebError if it says that it holds something else."""
+    kind = reply.headers["Content-Type"]
+    if kind is not None and reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
+        raise WebError(f"not a page but {kind}")
     charset = reply.headers.get_content_charset("")
     return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
 
@@ -460,7 +463,8 @@ def main(argv: list[str] | None = None) -> int:
                     status = fail(f"{url[:200]}: {trouble(problem)}")
                 else:
                     path, name = result
-                    show(publish(path, args.output_dir, name))
+                    with suppress(SystemExit):  # the images are wanted, also if nobody reads their names
+                        show(publish(path, args.output_dir, name))
                 bar(done, len(urls))
     except KeyboardInterrupt:
         bar(1, 1)

@@ -58,6 +58,7 @@ UDP_BUFFER = 4 * 1024 * 1024  # bytes that may wait while it is busy
 LOWEST_PORT = 1024  # datagrams from below may come from another echo service: a loop without end (CVE-2024-2169)
 STACK = 256 * 1024  # bytes a thread
 BACKLOG = 4096  # clients that may queue until they are accepted
+SPARE = 64  # threads that may wait for the next client
 POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 
@@ -255,32 +256,36 @@ def echo_datagrams(listener: socket.socket, stop: threading.Event) -> None:
 
 
 def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
-    """Hold `converse(connection, address)` with each client of `listener`, in a thread of its own, until `stop` is set.
+    """Hold `converse(connection, address)`, which returns a summary for the log, with each client, until `stop` is set.
 
-    It returns a summary for the log. A thread that is free takes the next client, since to start one costs more than
-    a short conversation. On the way out live connections are shut down and all threads joined.
+    Each client has a thread to itself. When it has left, the thread waits for another one, as long as few do: to start
+    one costs more than a short conversation. On the way out live connections are shut down and all threads joined.
     """
     stop = stop or threading.Event()
     live: set[socket.socket] = set()
     threads: set[threading.Thread] = set()
-    free = threading.Semaphore(0)  # how many of the threads have no client
-    clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()
+    free: list[threading.Thread] = []
+    clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()  # for each there is a free thread
 
     def attend() -> None:
-        while client := clients.get():
-            connection, address = client
-            log.info("Connection from %s", address[:2])
-            try:
-                with connection:
-                    summary = converse(connection, address)
-                    hang_up(connection)
-                log.info("Connection closed %s: %s", address[:2], summary)
-            except (OSError, MemoryError) as error:
-                log.info("Connection lost %s: %s", address[:2], error)
-            finally:
-                live.remove(connection)
-            free.release()
-        threads.remove(threading.current_thread())
+        try:
+            while client := clients.get():
+                connection, address = client
+                try:
+                    with connection:
+                        log.info("Connection from %s", address[:2])
+                        summary = converse(connection, address)
+                        hang_up(connection)
+                    log.info("Connection closed %s: %s", address[:2], summary)
+                except (OSError, MemoryError) as error:
+                    log.info("Connection lost %s: %s", address[:2], error)
+                finally:
+                    live.remove(connection)
+                if len(free) >= SPARE:
+                    break
+                free.append(threading.current_thread())
+        finally:
+            threads.remove(threading.current_thread())
 
     listener.settimeout(POLL)
     try:
@@ -288,14 +293,17 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             try:
                 connection, address = listener.accept()
             except TimeoutError:
-                if free.acquire(blocking=False):  # a quiet moment: one thread less
+                if free:  # a quiet moment: one thread less
+                    free.pop()
                     clients.put(None)
                 continue
             except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
                 log.warning("Cannot accept a client: %s", error)
                 time.sleep(POLL)
                 continue
-            if not free.acquire(blocking=False):
+            if free:
+                free.pop()
+            else:
                 thread = threading.Thread(target=attend, daemon=True)
                 threads.add(thread)
                 try:
@@ -388,14 +396,15 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     level = logging.ERROR if args.quiet else logging.INFO
     form = "%(asctime)s %(message)s"
     logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
-    stop = threading.Event()
+    stop, first = threading.Event(), threading.Lock()
 
     def interrupt(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
-        stop.set()
+        if first.acquire(blocking=False):  # or else a second signal in the midst of set() would wait for the first
+            stop.set()
 
-    for name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):  # the last one is Windows' Ctrl-Break
-        signal.signal(getattr(signal, name), interrupt)
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    for number in signals:  # the last one is Windows' Ctrl-Break
+        signal.signal(number, interrupt)
     host = f"[{args.host}]" if ":" in args.host else args.host
     try:
         family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
@@ -407,6 +416,8 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
             with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
                 print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)  # while Python itself shuts down
     return 0
 
 

@@ -26,6 +26,7 @@ from email.errors import MessageError
 from email.header import Header, decode_header, make_header
 from email.headerregistry import Address
 from email.message import EmailMessage, Message
+from email.parser import BytesHeaderParser
 from email.utils import formatdate, make_msgid
 from typing import BinaryIO
 
@@ -126,6 +127,14 @@ def check(wire: bytes, more: list[str]) -> bytes:
     return wire
 
 
+def parsed(wire: bytes) -> Message:
+    """Return any message, of one part if the library cannot take it apart."""
+    try:
+        return email.message_from_bytes(wire)
+    except (TypeError, ValueError):  # of contradictory parameters, for one
+        return BytesHeaderParser().parsebytes(wire)
+
+
 def header_lines(message: Message) -> Iterator[str]:
     """Yield the headers of any message, decoded as far as that is possible."""
     for name, raw in message.raw_items():
@@ -137,9 +146,8 @@ def header_lines(message: Message) -> Iterator[str]:
 
 def parts(message: Message) -> Iterator[Message]:
     """Yield the parts of a message that hold something; a message in it is one of them."""
-    inner = message.get_payload()
-    if message.get_content_maintype() == "multipart" and isinstance(inner, list):
-        for part in inner:
+    if message.get_content_maintype() == "multipart" and message.is_multipart():
+        for part in message.get_payload():
             yield from parts(part) if isinstance(part, Message) else ()
     else:
         yield message
@@ -156,14 +164,15 @@ def body_and_attachments(message: Message) -> tuple[str, list[str]]:
     bodies: dict[str, str] = {}
     attachments = []
     for part in parts(message):
-        data, kind, name = b"", "text/plain", None
+        data, kind, name, attached = b"", "text/plain", None, False
         with suppress(Exception):
             data, kind = content(part), part.get_content_type()
+            attached = part.get_content_disposition() == "attachment"
             name = part.get_filename()
-        if kind in ("text/plain", "text/html") and kind not in bodies and not name:
+        if kind in ("text/plain", "text/html") and kind not in bodies and not (name or attached):
             try:
                 bodies[kind] = data.decode(part.get_content_charset("utf-8"), "replace")
-            except (LookupError, ValueError):
+            except (LookupError, TypeError, ValueError):
                 bodies[kind] = data.decode("latin-1")
         else:
             attachments.append(f"{name or 'without a name'} ({kind}, {len(data)} bytes)")
@@ -251,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.read is not None or os.path.isfile(path):
             with open(path, "rb") as file:
                 wire = file.read()
-        message = email.message_from_bytes(wire)
+        message = parsed(wire)
         for line in header_lines(message):
             if args.read is not None or line.startswith("Subject:"):
                 show(line)

@@ -72,9 +72,10 @@ class Links(HTMLParser):
 
 
 def page_text(reply: HTTPResponse, body: bytes) -> str:
-    """Return the HTML in a reply's body. Raises WebError if it holds something else."""
-    if reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
-        raise WebError(f"not a page but {reply.headers.get('Content-Type', 'of no type')}")
+    """Return the HTML in a reply's body. Raises WebError if it says that it holds something else."""
+    kind = reply.headers["Content-Type"]
+    if kind is not None and reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
+        raise WebError(f"not a page but {kind}")
     charset = reply.headers.get_content_charset("")
     return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
 
@@ -87,10 +88,12 @@ def below(start: str, url: str) -> bytes | None:
     return path.removeprefix(folder) if same and path.startswith(folder) and b".." not in path.split(b"/") else None
 
 
-def names(url: str, suffix: str, recursive: bool, timeout: float, max_size: int) -> Iterator[bytes]:
+def names(
+    url: str, suffix: str, recursive: bool, timeout: float, max_size: int, complain: Callable[[str, Exception], None]
+) -> Iterator[bytes]:
     """Yield the paths of the files, from the listing at `url` on. `timeout` is for everything.
 
-    Raises WebError, OSError, HTTPException.
+    Of a folder below that cannot be read, `complain(url, error)`. Raises WebError, OSError, HTTPException.
     """
     end = time.monotonic() + timeout
     start = ""
@@ -100,13 +103,21 @@ def names(url: str, suffix: str, recursive: bool, timeout: float, max_size: int)
         left = end - time.monotonic() if timeout else 0
         if left < 0:
             raise TimeoutError
-        reply, body = within(left, fetch, folders.pop(0), timeout or None, max_size)
+        folder = folders.pop(0)
+        try:
+            reply, body = within(left, fetch, folder, timeout or None, max_size)
+            text = page_text(reply, body)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if not start:
+                raise
+            complain(folder, error)
+            continue
         start = start or reply.url
         if reply.url in seen:  # a link has led to a folder that was read before
             continue
         seen.add(reply.url)
         parser = Links(reply.url)
-        parser.feed(page_text(reply, body))
+        parser.feed(text)
         deeper = []
         for link in parser.urls:
             link, _, _ = link.partition("#")[0].partition("?")
@@ -300,14 +311,20 @@ def main(argv: list[str] | None = None) -> int:
     size = "the longest page (default: %(default)s)"
     parser.add_argument("--max-size", type=between(0, 1e12), default=MAX_SIZE, metavar="BYTES", help=size)
     args = parser.parse_args(argv)
+    status = 0
+
+    def complain(url: str, error: Exception) -> None:
+        nonlocal status
+        status = fail(f"{url}: {trouble(error)}")
+
     try:
-        for name in names(args.url, args.suffix, args.recursive, args.timeout, args.max_size):
+        for name in names(args.url, args.suffix, args.recursive, args.timeout, args.max_size, complain):
             show(name)
     except KeyboardInterrupt:
         return 130
     except (OSError, ValueError, RuntimeError, http.client.HTTPException) as error:
         return fail(f"{args.url}: {trouble(error)}")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -197,7 +197,11 @@ class Dialogue:
 
     def send(self, data: bytes) -> None:
         self.connection.settimeout(None if self.timeout == float("inf") else self.timeout)
-        self.connection.sendall(data)
+        try:
+            self.connection.sendall(data)
+        except OSError:
+            self.reply()  # it may have said why before it stopped to listen
+            raise
 
     def quit(self) -> None:
         """Say goodbye, whether or not the server still listens."""

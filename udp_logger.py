@@ -212,14 +212,15 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
     level = logging.ERROR if args.quiet else logging.INFO
     form = "%(asctime)s %(message)s"
     logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
-    stop = threading.Event()
+    stop, first = threading.Event(), threading.Lock()
 
     def interrupt(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough, also while Python itself shuts down
-        stop.set()
+        if first.acquire(blocking=False):  # or else a second signal in the midst of set() would wait for the first
+            stop.set()
 
-    for name in {"SIGINT", "SIGTERM", "SIGBREAK"} & set(dir(signal)):  # the last one is Windows' Ctrl-Break
-        signal.signal(getattr(signal, name), interrupt)
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    for number in signals:  # the last one is Windows' Ctrl-Break
+        signal.signal(number, interrupt)
     host = f"[{args.host}]" if ":" in args.host else args.host
     try:
         family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
@@ -231,6 +232,8 @@ def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[.
             with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
                 print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
         serve(listener, stop=stop)
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)  # while Python itself shuts down
     return 0
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 FORM = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*@)?(?P<host>\[[^]/?#]*]|[^]:@/?#[]*)(:(?P<port>[0-9]{0,5}))?(?![^/?#])"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*@)?(?P<host>\[[0-9A-Fa-f:.]+(%25[^]/?#]+)?]|[^]:@/?#[]*)(:(?P<port>[0-9]{0,5}))?(?![^/?#])"
 )
 WIDTH = 120  # columns of the help
 EXAMPLE = "https://example.org/products/view?id=123&sort=asc"

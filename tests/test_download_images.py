@@ -108,6 +108,7 @@ def test_file_name_has_at_most_255_bytes() -> None:
     assert file_name("http://h/" + "x" * 300, "image/x-new-kind") == "x" * (255 - 9) + ".xnewkind"
     assert file_name("http://h/a." + "x" * 300, "image/png") == "a." + "x" * 249 + ".png"
     assert file_name("http://h/a", "image/+++") == "a.image"
+    assert file_name("http://h/favicon", "image/x-icon") == "favicon.ico"
 
 
 def test_data_image() -> None:
@@ -245,6 +246,15 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
         _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
     assert saved(tmp_path) == {}
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs a shell")
+def test_nobody_reads_the_names(tmp_path: Path) -> None:
+    page_of_many = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(b"<img src=%d.png>" % n for n in range(50))
+    with website({"/": page_of_many, **{f"/{n}.png": image() for n in range(50)}}) as site:
+        line = f"{sys.executable} {ROOT / 'download_images.py'} {site} --jobs 1 | head -1; exit ${{PIPESTATUS[0]}}"
+        assert subprocess.run(["bash", "-c", line], cwd=tmp_path, timeout=TIMEOUT, check=False).returncode == 0
+    assert len(saved(tmp_path)) == 50
 
 
 def test_nothing_to_do(web: Run) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import echo_server
-from conftest import ROOT, TIMEOUT, LineClient, Server, command, running
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
 from echo_server import Client, Crowd
 
 SCRIPT = ROOT / "echo_server.py"
@@ -129,23 +129,41 @@ def test_message_without_line_end_is_echoed_at_once() -> None:
             assert client.socket.recv(100) == message
 
 
-def test_free_threads_take_the_next_client_and_leave_in_the_end() -> None:
+def test_free_threads_take_the_next_client_and_are_not_too_many() -> None:
     count, threads = 50, set()
 
     def converse(connection: socket.socket, address: echo_server.Address) -> str:
         threads.add(threading.current_thread())
-        connection.sendall(connection.recv(100))
+        while piece := connection.recv(100):
+            connection.sendall(piece)
         return ""
 
     with running(echo_server.serve, converse) as address:
         for _ in range(count):
             with LineClient(address) as client:
                 assert client.ask("Hello") == "Hello"
+                client.half_close()
                 assert client.rest() == b""
         assert len(threads) < count
-        for thread in threads:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(LineClient(address)) for _ in range(2 * echo_server.SPARE)]
+            assert [client.ask("Hello") for client in clients] == ["Hello"] * len(clients)
+            assert sum(thread.is_alive() for thread in threads) >= len(clients)
+        end = time.monotonic() + TIMEOUT
+        while sum(thread.is_alive() for thread in threads) > echo_server.SPARE + 9:  # some may leave late
+            assert time.monotonic() < end
+        for thread in threads:  # the others leave one by one as long as nobody comes
             thread.join(TIMEOUT)
             assert not thread.is_alive()
+
+
+@pytest.mark.skipif(WINDOWS, reason="sends two signals")
+def test_two_signals_at_once() -> None:
+    """The second one comes in the midst of what the first one does."""
+    for _ in range(5):
+        with Server(SCRIPT, "--quiet") as server:
+            server.process.send_signal(signal.SIGTERM)
+            assert server.stop() == (0, "", "")
 
 
 def test_a_log_that_nobody_reads_stops_nothing() -> None:

@@ -200,6 +200,9 @@ WILD = {
     "broken multipart": b"Content-Type: multipart/mixed; boundary=a\n\n--a\n\nx\n--a\nContent-Type: message/rfc822\n\n",
     "broken name": b"Content-Disposition: attachment; filename*=nonsense'x'%FF%\nContent-Type: ;\n\nx",
     "hostile": b"Subject: " + b"a " * 100_000 + b"\nTo: " + b'"' * 100_000 + b"\nX: " + b"=?utf-8?q?a?= " * 10_000,
+    "two forms of a charset": b"Content-Type: text/plain; charset*=us-ascii'en'utf-8\n\nh\xc3\xa9",
+    "contradictory boundary": b"Content-Type: multipart/mixed; boundary*=''a; boundary*0=a\n\n--a\n\nhe\n--a--\n",
+    "undefined charset": b"Content-Type: text/plain; charset=undefined\n\nh\xc3\xa9",
     "long": b"X: " + b"y" * 100_000 + b"\n" + b"z " * 50_000,
 }
 
@@ -210,6 +213,16 @@ def test_reads_what_is_found_in_the_wild(name: str, web: Run, tmp_path: Path) ->
     code, out, err = web("--read", "wild")
     assert (code, err) == (0, "")
     assert all(line.isprintable() for line in out)
+
+
+def test_attachment_without_a_name_is_no_body(web: Run, tmp_path: Path) -> None:
+    attached = b"Content-Disposition: attachment\n"
+    html, plain = b"--a\nContent-Type: text/html\n", b"--a\nContent-Type: text/plain\n"
+    top = b"Content-Type: multipart/mixed; boundary=a\n\n"
+    (tmp_path / "one").write_bytes(top + plain + b"\ncover\n" + html + attached + b"\n<b>\n--a--\n")
+    (tmp_path / "two").write_bytes(top + html + b"\n<p>\n" + plain + attached + b"\nreport\n--a--\n")
+    assert web("--read", "one").out[-2:] == ["cover", "Attachment 1: without a name (text/html, 3 bytes)"]
+    assert web("--read", "two").out[-2:] == ["<p>", "Attachment 1: without a name (text/plain, 6 bytes)"]
 
 
 def test_nested_too_deeply(web: Run, tmp_path: Path) -> None:

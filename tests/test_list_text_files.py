@@ -92,6 +92,19 @@ def test_recursive(web: Run) -> None:
     assert sorted(request.split()[1] for request in asked) == sorted(pages)
 
 
+def test_folder_that_cannot_be_read(web: Run) -> None:
+    """It is named, and the others are read."""
+    with website({"/": page(b"<a href=gone/><a href=s/>"), "/s/": page(b"<a href=a.txt>")}) as site:
+        assert web(site) == (0, [], "")
+        error = f"list_text_files.py: error: {site}/gone/: HTTP status 404 Not Found\n"
+        assert web(site, "--recursive") == (1, ["s/a.txt"], error)
+
+
+def test_page_without_a_type(web: Run) -> None:
+    with website({"/": b"HTTP/1.1 200 OK\r\n\r\n<a href=a.txt>"}) as site:
+        assert web(site) == (0, ["a.txt"], "")
+
+
 def make_files(folder: Path) -> None:
     (folder / "sub" / "deep.txt").mkdir(parents=True)
     for name in ("a b.txt", "B.TXT", "ü#%.txt", "c.md", "sub/d.txt", "sub/deep.txt/e.txt"):

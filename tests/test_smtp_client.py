@@ -269,3 +269,24 @@ def test_refuses_before_it_connects(words: list[str], web: Run) -> None:
 def test_wrong_usage(words: list[str], web: Run) -> None:
     with pytest.raises(SystemExit, match="2"):
         web(*ENVELOPE, *words)
+
+
+@pytest.mark.big
+def test_refused_in_the_middle_of_a_message(tmp_path: Path) -> None:
+    def converse(connection: socket.socket, address: object) -> str:
+        with connection.makefile("rb") as lines:
+            connection.sendall(b"220 fake\r\n")
+            while not lines.readline().startswith(b"DATA"):
+                connection.sendall(b"250 OK\r\n")
+            connection.sendall(b"354 go on\r\n")
+            lines.readline()
+            connection.sendall(b"552 too big for me\r\n")
+            connection.shutdown(socket.SHUT_RDWR)
+        return ""
+
+    (tmp_path / "big.eml").write_bytes(b"Subject: x\r\n\r\n" + b"x" * 50_000_000)
+    with running(serve, converse) as address:
+        words = [*ENVELOPE, "--port", str(address[1]), "--eml", str(tmp_path / "big.eml"), "--timeout", "0.5"]
+        result = command("smtp_client.py", *words)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "refused: 552 too big for me" in result.stderr
