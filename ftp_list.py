@@ -86,16 +86,34 @@ def entries(ftp: ftplib.FTP, path: str) -> Iterator[str]:
             if "no files" in text or (code == "450" and "no such" not in text):
                 return
             raise
+    empty = True
     with connection:
-        yield from filter(None, map(parse, received(connection)))
+        for name in filter(None, map(parse, received(connection))):
+            empty = False
+            yield name
     ftp.voidresp()
+    if empty and parse is last:  # or not there: some servers tell only so
+        try:
+            ftp.cwd(path)
+        except ftplib.error_perm as refusal:
+            if str(refusal)[:3] not in ("500", "502"):
+                raise
+
+
+class OneSession(ftplib.FTP_TLS):
+    """FTP over TLS, whose data connections resume the session of the first one, since many servers insist on that."""
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        connection, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        session = self.sock.session  # type: ignore[union-attr]
+        return self.context.wrap_socket(connection, server_hostname=self.host, session=session), size
 
 
 def open_ftp(address: tuple[str, int], timeout: float | None, tls: bool) -> closing[ftplib.FTP]:
     """Connect to an FTP server. Raises FtpError, OSError."""
     host, port = address
     if tls:
-        ftp: ftplib.FTP = ftplib.FTP_TLS(context=ssl.create_default_context(), encoding="latin-1")
+        ftp: ftplib.FTP = OneSession(context=ssl.create_default_context(), encoding="latin-1")
     else:
         ftp = ftplib.FTP(encoding="latin-1")
     lines = iter(range(MAX_LINES))

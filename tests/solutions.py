@@ -6,6 +6,7 @@ looks into a script: what counts is what it says to a client, to a server, and t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -331,6 +332,48 @@ def sends_all(folder: Path, script: Path) -> None:
     with_server(ask, folder, script)
 
 
+def reaches_the_others(folder: Path, script: Path) -> None:
+    """What one says all others hear, and what is said to one nobody else."""
+
+    def ask(address: Any, talk: battery.Dialogue) -> None:
+        with Recorder(address) as ann, Recorder(address) as bob, Recorder(address) as eve:
+            for name, client in (("ann", ann), ("bob", bob), ("eve", eve)):
+                client.send(f"NAME {name}\n".encode())
+                until(client, f"is now {name}")
+            ann.send(b"MSG bob psst\nhello\n")
+            until(bob, "psst")
+            until(bob, "hello")
+            heard = until(eve, "hello")
+            assert not any("psst" in line for line in heard), f"a private message was heard by others: {heard}"
+
+    with_server(ask, folder, script)
+
+
+def until(client: Recorder, end: str) -> list[str]:
+    """Return the lines up to the first one that ends so."""
+    lines = [client.line()]
+    while not lines[-1].endswith(end):
+        lines.append(client.line())
+    return lines
+
+
+def stays_inside(folder: Path, script: Path) -> None:
+    """Three ways out of the folder that is served."""
+    inside, outside = folder / "served", folder / "outside.txt"
+    inside.mkdir(exist_ok=True)
+    outside.write_text("not for everybody")
+    names = ["../outside.txt", str(outside)]
+    with suppress(OSError):  # Windows wants a privilege for it
+        (inside / "link.txt").symlink_to(outside)
+        names.append("link.txt")
+    with serving(script, inside, "--directory", ".") as (program, address):
+        for name in names:
+            with Recorder(address) as client:
+                answer = client.ask(f"GET {name}")
+            if not answer.startswith("ERROR"):
+                raise Unmet(f"GET {name} is answered by {answer[:200]!r}, not by 'ERROR ...'{program.said()}")
+
+
 EVAL = "eval() runs whatever a client sends: parse the expression instead"
 BOUNDS = "a few characters can ask for a number that fills the memory: check before you calculate"
 NAME = "a name without a limit is sent to everybody: limit its length, and its characters"
@@ -347,7 +390,11 @@ SPECIAL: dict[str, list[tuple[str, Callable[[Path, Path], None], str]]] = {
         ("refuses what is no number", partial(refuses, "1|two|3|."), "int() raises ValueError: catch it, and say ERROR")
     ],
     "json_server.py": [("sends all of a large answer", sends_all, CAUSES["slow_reader"])],
-    "chat_server.py": [("refuses endless names", partial(refuses, "NAME " + "x" * 1000), NAME)],
+    "chat_server.py": [
+        ("refuses endless names", partial(refuses, "NAME " + "x" * 1000), NAME),
+        ("reaches the others", reaches_the_others, "keep a list of all clients, and send to each but the speaker"),
+    ],
+    "file_server.py": [("stays inside", stays_inside, "os.path.realpath() tells where a name leads: compare it")],
 }
 
 
@@ -387,8 +434,8 @@ CASES = [
     Case("greeting_client.py", ["127.0.0.1", "PORT"], ["Time: ...", "Address: 127.0.0.1", "Port: ..."],
          "greeting_server.py"),
     Case("chat_client.py", ["--port", "PORT", "--name", "alice"], ["BYE"], "chat_server.py", stdin="/quit\n"),
-    Case("udp_sender.py", ["127.0.0.1", "PORT", "Hello"], ["Sent 5 bytes to 127.0.0.1:PORT"], "udp_logger.py",
-         there={"udp_log.txt": "\t5\t8b1a9953c4611296a827abf8c47804d7\t"}),
+    Case("udp_sender.py", ["127.0.0.1", "PORT", "x" * 3000], ["Sent 3000 bytes to 127.0.0.1:PORT"], "udp_logger.py",
+         there={"udp_log.txt": "\t3000\t" + hashlib.md5(b"x" * 3000).hexdigest() + "\t"}),
     Case("file_client.py", ["--port", "PORT", "x.txt"], ["..."], "file_server.py", ["--directory", "."],
          files={"x.txt": "Hello"}, after={"x.txt": "Hello"}),
     Case("smtp_client.py", ["--port", "PORT", "--from", "a@b.c", "--to", "d@e.f", "--body", "x"], ["...d@e.f..."],
@@ -501,6 +548,8 @@ def requirements(script: str, folder: Path) -> list[Requirement]:
         if case.server == script:
             both = lambda path, case=case: works_together(case, folder, ROOT / case.client, path)  # noqa: E731
             asked.append(Requirement(f"works with our {case.client}", both, lost))
+    if script == "udp_logger.py":
+        asked.append(Requirement("announces its address", partial(announces, folder), "print it with flush=True"))
     if script == "ftp_list.py":
         asked.append(Requirement("lists a folder", partial(lists_a_folder, folder), "see MLSD in RFC 3659"))
     if script in ALONE:

@@ -123,6 +123,7 @@ def test_an_empty_folder(nlst: str, run: Callable[..., Any]) -> None:
         ({"greeting": "421 too many"}, "refused: 421 too many"),
         ({"greeting": "HTTP/1.1 400"}, "not an FTP server: it says 'HTTP/1.1 400'"),
         ({"MLSD": "550 No such folder"}, "/debian: refused: 550 No such folder"),
+        ({**NO_MLSD, "CWD": "550 No such folder"}, "/debian: refused: 550 No such folder"),
         ({**NO_MLSD, "NLST": "550 No such folder"}, "/debian: refused: 550 No such folder"),
         ({**NO_MLSD, "NLST": "450 /debian: No such folder"}, "/debian: refused: 450 /debian: No such folder"),
         ({"PASV": "227 nonsense"}, "/debian: not an FTP server: it says '227 nonsense'"),

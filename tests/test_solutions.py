@@ -45,20 +45,32 @@ BUGS: dict[str, tuple[str, str, set[str]]] = {
         '        return text if "import" not in text else str(eval(line))\n',
         {"evaluates no Python"},
     ),
-    # names without a limit
-    "chat_server.py": ("{1,16}", "{1,}", {"refuses endless names"}),
+    # nobody hears the others
+    "chat_server.py": (
+        "return [other for other in self.members.values() if other is not member]",
+        "return []",
+        {"reaches the others"},
+    ),
     # no hang-up
     "greeting_server.py": (
         '    return "greeted"\n',
         '    connection.recv(1)\n    return "greeted"\n',
         {"works with our greeting_client.py"},
     ),
-    # nothing tells where it listens
+    # a link leads out
     "file_server.py": (
+        "if os.path.commonpath([root, path]) != root:",
+        "if os.path.isdir(path) and os.path.commonpath([root, path]) != root:",
+        {"stays inside"},
+    ),
+    # nothing tells where it listens
+    "smtp_server.py": (
         'print(f"Server listening',
         '(lambda *args, **options: None)(f"Server listening',
         {"announces its address"},
     ),
+    # the rest of a long datagram is lost
+    "udp_logger.py": ("bytearray(MAX_DATAGRAM)", "bytearray(1024)", {"works with our udp_sender.py"}),
     # an exception that nobody expects
     "json_client.py": (
         "except (OSError, UnicodeError) as error:",
@@ -119,7 +131,7 @@ def test_each_bug_gets_its_verdict(tmp_path: Path) -> None:
     for script, (_, _, expected) in BUGS.items():
         assert unmet(report[script]) == expected, script
         assert report[script]["verdict"] == ("partly" if expected else "met")
-    assert report["smtp_server.py"]["verdict"] == "missing"
+    assert report["calc_client.py"]["verdict"] == "missing"
 
 
 @pytest.mark.big
