@@ -108,7 +108,7 @@ def names(
             reply, body = within(left, fetch, folder, timeout or None, max_size)
             text = page_text(reply, body)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            if not start:
+            if not start or (timeout and time.monotonic() >= end):
                 raise
             complain(folder, error)
             continue
