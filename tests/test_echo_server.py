@@ -157,6 +157,7 @@ def test_free_threads_take_the_next_client_and_are_not_too_many() -> None:
             assert not thread.is_alive()
 
 
+@pytest.mark.big
 @pytest.mark.skipif(WINDOWS, reason="sends two signals")
 def test_two_signals_at_once() -> None:
     """The second one comes in the midst of what the first one does."""
@@ -166,6 +167,7 @@ def test_two_signals_at_once() -> None:
             assert server.stop() == (0, "", "")
 
 
+@pytest.mark.big
 def test_a_log_that_nobody_reads_stops_nothing() -> None:
     with Server(SCRIPT) as server:
         with LineClient(server.address) as client:
