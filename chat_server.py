@@ -141,7 +141,7 @@ class Room:
         elif command == "/names":
             self.tell([member], " ".join(["NAMES", *(other.name for other in self.members.values())]))
         elif command == "/msg":
-            self.whisper(member, *argument.replace("\t", " ").partition(" ")[::2])
+            self.whisper(member, *[*re.split(r"\s", argument, maxsplit=1), ""][:2])
         elif command == "/help":
             self.tell([member], HELP)
         elif command == "/quit":

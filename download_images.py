@@ -463,8 +463,9 @@ def main(argv: list[str] | None = None) -> int:
                     status = fail(f"{url[:200]}: {trouble(problem)}")
                 else:
                     path, name = result
+                    name = publish(path, args.output_dir, name)
                     with suppress(SystemExit):  # the images are wanted, also if nobody reads their names
-                        show(publish(path, args.output_dir, name))
+                        show(name)
                 bar(done, len(urls))
     except KeyboardInterrupt:
         bar(1, 1)

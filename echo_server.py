@@ -80,25 +80,25 @@ class Client:
         self.leaving = False
         self.special = bool(rules.password or rules.rate or log.isEnabledFor(logging.INFO))  # each message on its own
 
-    def count(self, messages: list[bytes], size: int) -> None:
-        """Add `messages`, of `size` bytes together."""
-        self.messages += len(messages)
-        self.size += size
-        self.recent.extend([message[:MAX_KEPT] for message in messages[-self.rules.history :]])
+    def count(self, message: bytes) -> None:
+        """Add one message."""
+        self.messages += 1
+        self.size += len(message)
+        self.recent.append(message[:MAX_KEPT])
 
     def answer(self, piece: bytes, now: float, crowd: "Crowd") -> Iterable[bytes]:
         """Return the replies to what came in one piece at `now` (seconds); each is made when asked for."""
         one = self.rules.raw or piece.find(b"\n", 0, -1) < 0
         if one and len(piece) > LONGEST_COMMAND and not self.special:  # the usual case, and the fastest
-            self.messages += 1
-            self.size += len(piece)
-            self.recent.append(piece[:MAX_KEPT])
+            self.count(piece)
             return (piece,)
         messages = [piece] if one else BytesIO(piece).readlines()
         short = [message for message in messages if len(message) <= LONGEST_COMMAND]
         if self.special or (short and not self.rules.raw and COMMANDS.intersection(short)):
             return (self.reply(message, now, crowd) for message in messages if not self.leaving)
-        self.count(messages, len(piece))
+        self.messages += len(messages)
+        self.size += len(piece)
+        self.recent.extend([message[:MAX_KEPT] for message in messages[-self.rules.history :]])
         return (piece,)
 
     def reply(self, message: bytes, now: float, crowd: "Crowd") -> bytes:
@@ -113,7 +113,7 @@ class Client:
             if len(self.times) == rules.rate and now - self.times[0] < 1:
                 return b"ERROR rate limit\n"
             self.times.append(now)
-        self.count([message], len(message))
+        self.count(message)
         log.info("Echoed: %s", shown(message))
         return message
 

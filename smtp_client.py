@@ -45,6 +45,7 @@ from functools import partial
 
 HOST, PORT = "localhost", 1025
 TIMEOUT = 60.0  # seconds to wait for each reply
+LINGER = 1.0  # seconds to wait for the last words of a server that takes no more
 MAX_LINE = 2048  # bytes of a reply
 MAX_LINES = 200  # of a reply
 CHUNK = 64 * 1024  # bytes of the message to send at a time
@@ -200,6 +201,7 @@ class Dialogue:
         try:
             self.connection.sendall(data)
         except OSError:
+            self.timeout = min(self.timeout, LINGER)
             self.reply()  # it may have said why before it stopped to listen
             raise
 

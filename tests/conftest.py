@@ -147,6 +147,13 @@ class LineClient:
     def lines(self, count: int) -> list[str]:
         return [self.line() for _ in range(count)]
 
+    def until(self, end: str) -> list[str]:
+        """Return the lines up to the first one that ends so."""
+        lines = [self.line()]
+        while not lines[-1].endswith(end):
+            lines.append(self.line())
+        return lines
+
     def ask(self, text: str) -> str:
         """Send a line and return the answer."""
         self.send(text.encode() + b"\n")

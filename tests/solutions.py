@@ -339,22 +339,14 @@ def reaches_the_others(folder: Path, script: Path) -> None:
         with Recorder(address) as ann, Recorder(address) as bob, Recorder(address) as eve:
             for name, client in (("ann", ann), ("bob", bob), ("eve", eve)):
                 client.send(f"NAME {name}\n".encode())
-                until(client, f"is now {name}")
+                client.until(f"is now {name}")
             ann.send(b"MSG bob psst\nhello\n")
-            until(bob, "psst")
-            until(bob, "hello")
-            heard = until(eve, "hello")
+            bob.until("psst")
+            bob.until("hello")
+            heard = eve.until("hello")
             assert not any("psst" in line for line in heard), f"a private message was heard by others: {heard}"
 
     with_server(ask, folder, script)
-
-
-def until(client: Recorder, end: str) -> list[str]:
-    """Return the lines up to the first one that ends so."""
-    lines = [client.line()]
-    while not lines[-1].endswith(end):
-        lines.append(client.line())
-    return lines
 
 
 def stays_inside(folder: Path, script: Path) -> None:

@@ -39,13 +39,6 @@ class Chatter(LineClient):
     def say(self, line: str) -> None:
         self.send(line.encode() + b"\n")
 
-    def until(self, end: str) -> list[str]:
-        """Return the lines up to the first one that ends so."""
-        lines = [self.line()]
-        while not lines[-1].endswith(end):
-            lines.append(self.line())
-        return lines
-
     def next_of(self, line: str) -> str:
         """Say something; return the next line that is for this client alone."""
         self.say(line)
