@@ -27,7 +27,6 @@ import re
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -105,7 +104,8 @@ def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
 
 def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
     """Play a game with one client; return a summary."""
-    tune(connection, args.timeout)
+    connection.settimeout(args.timeout or None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     secret = random.SystemRandom().randint(args.low, args.high) if args.number is None else args.number
     game = Game(args.low, args.high, secret, args.max_guesses)
     connection.sendall(f"Guess a number between {args.low} and {args.high}\n".encode())
@@ -186,19 +186,6 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             clients.put(None)
         for thread in list(threads):
             thread.join()
-
-
-def tune(connection: socket.socket, timeout: float) -> None:
-    """Send replies at once, and let no wait last longer than `timeout` seconds (0: for ever): then BlockingIOError.
-
-    settimeout() would do, but costs a poll() before each recv() and send().
-    """
-    milliseconds = int(timeout * 1000 + 0.999)
-    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
-    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def hang_up(connection: socket.socket) -> None:

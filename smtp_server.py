@@ -44,7 +44,6 @@ import secrets
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -365,7 +364,8 @@ def sync(folder: str) -> None:
 
 def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
     """Take in the mail of one client; return a summary. Raises OSError."""
-    tune(connection, args.timeout)
+    connection.settimeout(args.timeout or None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     session = Session(socket.gethostname(), args.max_size, args.user, args.password)
     reader = Reader(connection)
     where = f"{address[0]}:{address[1]}"
@@ -490,19 +490,6 @@ def hang_up(connection: socket.socket) -> None:
         deadline = time.monotonic() + LINGER
         while connection.recv(65536) and time.monotonic() < deadline:
             pass
-
-
-def tune(connection: socket.socket, timeout: float) -> None:
-    """Send replies at once, and let no wait last longer than `timeout` seconds (0: for ever): then BlockingIOError.
-
-    settimeout() would do, but costs a poll() before each recv() and send().
-    """
-    milliseconds = int(timeout * 1000 + 0.999)
-    timeval = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
-    value = struct.pack("L", milliseconds) if sys.platform == "win32" else timeval
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def stay_on_one_core() -> None:
