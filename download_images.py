@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from html.entities import html5
 from html.parser import HTMLParser
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from itertools import count
@@ -73,6 +74,8 @@ class Images(HTMLParser):
         self.urls: dict[str, None] = {}
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag in ("textarea", "title"):
+            self.set_cdata_mode(tag)  # what is in them is text
         found = {name: value for name, value in reversed(attributes) if value}  # the first of several counts
         if tag == "base" and "href" in found and not self.base:
             with suppress(ValueError):
@@ -110,7 +113,8 @@ def safe(name: str) -> str:
 
 def file_name(url: str, kind: str) -> str:
     """Return a name for an image of the type `kind`: the last part of the URL's path, made safe."""
-    stem, extension = os.path.splitext(safe(unquote(urlsplit(url).path.rpartition("/")[2])) or "image")
+    last = re.sub(r"\.\.+", ".", unquote(urlsplit(url).path.rpartition("/")[2]))
+    stem, extension = os.path.splitext(safe(last) or "image")
     if not extension or len(extension) > MAX_EXTENSION:
         subtype = re.sub("[^a-z0-9]", "", kind.partition("/")[2])[:MAX_EXTENSION]
         known = EXTENSIONS.get(kind) or mimetypes.guess_extension(kind)
@@ -133,7 +137,7 @@ def data_image(url: str) -> tuple[str, bytes]:
     if "base64" in parameters:
         digits = b"".join(content.split()).rstrip(b"=")
         content = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    return kind, content
+    return kind or "text/plain", content
 
 
 class Job:
@@ -345,11 +349,12 @@ def to_ascii(url: str) -> str:
         usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
         if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
-        host = netloc.encode("idna").decode()
+        host, colon, port = netloc.partition(":")  # an IPv6 address is left as it is
+        netloc = host.encode("idna").decode() + colon + port
     except ValueError as error:
         raise WebError(f"bad URL {url!r}: {error}") from error
     path, query = (quote(part, safe=string.punctuation) for part in (path, query))
-    return urlunsplit((scheme, host, path or "/", query, ""))
+    return urlunsplit((scheme, netloc, path or "/", query, ""))
 
 
 def pieces(reply: HTTPResponse) -> Iterator[bytes]:
@@ -372,7 +377,9 @@ def page_text(reply: HTTPResponse, body: bytes) -> str:
     if kind is not None and reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
         raise WebError(f"not a page but {kind}")
     charset = reply.headers.get_content_charset("")
-    return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
+    text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
+    # In an attribute `&copy=1` and `&copyright` are no ©, for which the library takes them (HTML, 13.2.5.73).
+    return re.sub("&([A-Za-z0-9]+[;=]?)", lambda found: found[0] if found[1] in html5 else f"&amp;{found[1]}", text)
 
 
 def trouble(error: Exception) -> str:

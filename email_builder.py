@@ -206,6 +206,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         try:
             yield file
             file.close()
+            with suppress(OSError):
+                os.chmod(temporary, os.stat(path).st_mode & 0o777)
             os.replace(temporary, path)
         except BaseException:
             file.close()

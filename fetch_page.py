@@ -112,11 +112,12 @@ def to_ascii(url: str) -> str:
         usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
         if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
-        host = netloc.encode("idna").decode()
+        host, colon, port = netloc.partition(":")  # an IPv6 address is left as it is
+        netloc = host.encode("idna").decode() + colon + port
     except ValueError as error:
         raise WebError(f"bad URL {url!r}: {error}") from error
     path, query = (quote(part, safe=string.punctuation) for part in (path, query))
-    return urlunsplit((scheme, host, path or "/", query, ""))
+    return urlunsplit((scheme, netloc, path or "/", query, ""))
 
 
 def pieces(reply: HTTPResponse) -> Iterator[bytes]:

@@ -76,7 +76,7 @@ def find(root: str, name: str) -> str:
     Raises OSError or ValueError if it is not there, or outside, which nobody outside can tell apart.
     """
     parts = name.split("/")
-    if "" in parts or ".." in parts:
+    if "" in parts or ".." in parts or parts[-1] == ".":
         raise FileNotFoundError
     path = inside(root, os.path.join(root, *parts))
     if os.path.isdir(path):

@@ -77,7 +77,7 @@ def locate(root: str, target: str) -> str:
     if b".." in names:
         raise FileNotFoundError
     path = inside(root, os.path.join(root, *map(os.fsdecode, names)))
-    if target.endswith("/") and not os.path.isdir(path):
+    if (target.endswith("/") or names[-1:] == [b"."]) and not os.path.isdir(path):
         raise NotADirectoryError
     return path
 

@@ -26,6 +26,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from html.entities import html5
 from html.parser import HTMLParser
 from http.client import HTTPResponse
 from typing import Any
@@ -59,6 +60,8 @@ class Links(HTMLParser):
         self.urls: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag in ("textarea", "title"):
+            self.set_cdata_mode(tag)  # what is in them is text
         target = next((value for name, value in attributes if name == "href" and value), "").strip()
         with suppress(ValueError):
             if tag == "base" and target and not self.base:
@@ -77,7 +80,9 @@ def page_text(reply: HTTPResponse, body: bytes) -> str:
     if kind is not None and reply.headers.get_content_type() not in ("text/html", "application/xhtml+xml"):
         raise WebError(f"not a page but {kind}")
     charset = reply.headers.get_content_charset("")
-    return body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
+    text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
+    # In an attribute `&copy=1` and `&copyright` are no ©, for which the library takes them (HTML, 13.2.5.73).
+    return re.sub("&([A-Za-z0-9]+[;=]?)", lambda found: found[0] if found[1] in html5 else f"&amp;{found[1]}", text)
 
 
 def below(start: str, url: str) -> bytes | None:
@@ -176,11 +181,12 @@ def to_ascii(url: str) -> str:
         usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
         if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
-        host = netloc.encode("idna").decode()
+        host, colon, port = netloc.partition(":")  # an IPv6 address is left as it is
+        netloc = host.encode("idna").decode() + colon + port
     except ValueError as error:
         raise WebError(f"bad URL {url!r}: {error}") from error
     path, query = (quote(part, safe=string.punctuation) for part in (path, query))
-    return urlunsplit((scheme, host, path or "/", query, ""))
+    return urlunsplit((scheme, netloc, path or "/", query, ""))
 
 
 def pieces(reply: HTTPResponse) -> Iterator[bytes]:

@@ -72,12 +72,12 @@ def report(url: str, timeout: float | None) -> Iterator[str]:
     start = time.monotonic()
     with open_url(url, timeout, {}) as reply:
         waited = time.monotonic() - start
-        declared = reply.headers["Content-Length"]
+        declared = reply.headers.get("Content-Length", "")
         yield f"URL: {url}"
         yield f"Final URL: {reply.url}"
         yield f"Status: {reply.status} {reply.reason}"
         yield f"Type: {reply.headers['Content-Type'] or 'unknown'}"
-        yield f"Declared size: {'unknown' if declared is None else f'{declared} bytes'}"
+        yield f"Declared size: {f'{declared} bytes' if declared.isdecimal() else 'unknown'}"
         yield f"Time to the first byte: {waited:.3f} s"
         size = 0
         complete = True
@@ -136,11 +136,12 @@ def to_ascii(url: str) -> str:
         usable = scheme in ("http", "https") and parts.hostname and parts.port != 0
         if not usable or set(netloc) & set(" @") or not netloc.isprintable():
             raise ValueError("want http://HOST/ or https://HOST/")
-        host = netloc.encode("idna").decode()
+        host, colon, port = netloc.partition(":")  # an IPv6 address is left as it is
+        netloc = host.encode("idna").decode() + colon + port
     except ValueError as error:
         raise WebError(f"bad URL {url!r}: {error}") from error
     path, query = (quote(part, safe=string.punctuation) for part in (path, query))
-    return urlunsplit((scheme, host, path or "/", query, ""))
+    return urlunsplit((scheme, netloc, path or "/", query, ""))
 
 
 def pieces(reply: HTTPResponse) -> Iterator[bytes]:
@@ -176,6 +177,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         try:
             yield file
             file.close()
+            with suppress(OSError):
+                os.chmod(temporary, os.stat(path).st_mode & 0o777)
             os.replace(temporary, path)
         except BaseException:
             file.close()

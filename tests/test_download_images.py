@@ -46,6 +46,7 @@ def urls(text: str, everything: bool = False) -> list[str]:
         ('<base href="http://["><base href="/x/"><base href="/y/"><img src="a.png">', ["http://h/x/a.png"]),
         ('<img src=""><img src><img alt="src=x.png"><p src="x.png">', []),
         ('<script>"<img src=x.png>"</script><!-- <img src=y.png> --><![foo><img src=z.png>', ["http://h/f/z.png"]),
+        ("<title><img src=x.png></title><textarea><img src=y.png></textarea><img src=z.png>", ["http://h/f/z.png"]),
         ('<img src="&#x61;.png"><img src="http://[::1/b.png">', ["http://h/f/a.png", "http://[::1/b.png"]),
         ('<img src="a.png" srcset="b.png 2x" data-src="c.png"><source srcset="d.png">', ["http://h/f/a.png"]),
     ],
@@ -86,7 +87,8 @@ def test_candidates(srcset: str, found: list[str]) -> None:
         ("http://h/photo", "photo.png"),
         ("http://h/..", "image.png"),
         ("http://h/%2e%2e%2Fetc%2Fpasswd", "_etc_passwd.png"),
-        ("http://h/..%5c..%5cx.png", "_.._x.png"),
+        ("http://h/..%5c..%5cx.png", "_._x.png"),
+        ("http://h/a...b..png", "a.b.png"),
         ("http://h/a%00b%0Ac%1b.png", "a_b_c_.png"),
         ("http://h/C:x.png", "C_x.png"),
         ("http://h/con.png", "_con.png"),
@@ -114,6 +116,7 @@ def test_file_name_has_at_most_255_bytes() -> None:
 def test_data_image() -> None:
     assert data_image("data:image/png;base64," + base64.b64encode(PNG).decode()) == ("image/png", PNG)
     assert data_image("data:image/svg+xml,%3Csvg%3E") == ("image/svg+xml", b"<svg>")
+    assert data_image("data:,x") == ("text/plain", b"x")
     assert data_image("DATA:Image/PNG ; BASE64,R0lGOA") == ("image/png", b"GIF8")
     for wrong in ("data:image/png", "data:image/png;base64,x", "data:image/png;base64,%%%"):
         with pytest.raises(ValueError, match=r"data|padding|base64|alphabet"):

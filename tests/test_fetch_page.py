@@ -32,6 +32,8 @@ def test_parse_refuses(body: bytes) -> None:
     [
         ("http://h", "http://h/"),
         ("http://münchen.de:81/ä b?x=ü%20#f", "http://xn--mnchen-3ya.de:81/%C3%A4%20b?x=%C3%BC%20"),
+        ("http://пример.рф:8080/", "http://xn--e1afmkfd.xn--p1ai:8080/"),
+        ("https://[::1]:8/", "https://[::1]:8/"),
         ("https://[::1]/?a=[1]&b='%zz", "https://[::1]/?a=[1]&b='%zz"),
     ],
 )

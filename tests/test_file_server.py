@@ -167,6 +167,7 @@ ESCAPES = [
     "/proc/self/environ",
     "....//secret",
     "..././secret",
+    "small/.",
 ]
 
 

@@ -209,6 +209,7 @@ ESCAPES = [
     "/small.txt%00",
     "/small.txt%00.html",
     "/small.txt/",
+    "/small.txt/.",
     "/none",
     "/" + "x" * 300,
     "/%ff%fe",

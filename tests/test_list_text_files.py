@@ -27,7 +27,7 @@ OTHERS = b"""<a name=x.txt>no link</a><a href>none</a><a href="">self</a><![foo[
 <a href="//127.0.0.2/f/y.txt">other host</a><a href="/y.txt">above</a><a href="../y.txt">above</a>
 <a href="ftp://127.0.0.1/f/y.txt">other scheme</a><a href="y.txt/">folder</a><a href="http://[::1/y.txt">broken</a>
 <a href=" &#x7a;.txt\n">z</a><a href="%ff%0a%1b[2J.txt">odd</a><!-- <a href="y.txt"> -->
-<a href="caf\xc3\xa9.txt">e</a>"""
+<a href="caf\xc3\xa9.txt">e</a><title><a href="y.txt"></title><a href="&notit.txt?&copy=1">n</a>"""
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_below(url: str, path: bytes | None) -> None:
     [
         (NGINX, ["a b.txt", "B.TXT", "long-name-that-nginx-cuts.txt"]),
         (APACHE, ["a b.txt", "B.TXT"]),
-        (OTHERS, ["x.txt", "z.txt", r"\xff\n\x1b[2J.txt", "café.txt"]),
+        (OTHERS, ["x.txt", "z.txt", r"\xff\n\x1b[2J.txt", "café.txt", "&notit.txt"]),
         (b'<base href="http://["><base href="/f/g/"><base href="/"><a href="x.txt">', ["g/x.txt"]),
         (b'<a href="x.txt"><a href="%78.txt"><a href="y.txt" href="z.txt"><a href="%2e%2e/q.txt">', ["x.txt", "y.txt"]),
         (b"", []),

@@ -53,6 +53,14 @@ def test_report(web: Run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.txt"]
 
 
+@pytest.mark.skipif(WINDOWS, reason="has no modes")
+def test_a_private_report_stays_private(web: Run, tmp_path: Path) -> None:
+    (tmp_path / "report.txt").touch(0o600)
+    with website({"/": page(BODY)}) as site:
+        assert web(site).code == 0
+    assert (tmp_path / "report.txt").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.skipif(not shutil.which("split"), reason="no split here")
 def test_same_as_split(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(BODY)
@@ -67,7 +75,7 @@ def test_chunks_and_nothing_declared(web: Run, tmp_path: Path) -> None:
     chunks = [BODY[start : start + 777] for start in range(0, len(BODY), 777)]
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
-    pages = {"/chunked": chunked, "/close": b"HTTP/1.0 404 No\r\n\r\n" + BODY, "/cut": chunked[:100_000]}
+    pages = {"/chunked": chunked, "/close": b"HTTP/1.0 404 No\r\nContent-Length: x\r\n\r\n" + BODY, "/cut": chunked[:100_000]}
     with website(pages) as site:
         for path, status in ("/chunked", "200 OK"), ("/close", "404 No"):
             assert web(site + path, "--output", "r") == (0, [], "")
