@@ -14,8 +14,8 @@
     S: ERROR unexpected 'x' at column 5
 
 Operators, as in Python: + - * / // % ** and parentheses. Numbers: 12, 1.5, .5, 5., 1.5e3. Arithmetic is exact, on
-fractions; what is not a whole number is shown with 12 digits. A power with a broken exponent is a float. Lines end in
-LF or CRLF and have at most 4096 bytes, numbers at most 1000 digits.
+fractions; what is not a whole number is shown with 12 digits. A power that is irrational, or too long, is a float.
+Lines end in LF or CRLF and have at most 4096 bytes, numbers at most 1000 digits.
 
 Try it:
 
@@ -38,7 +38,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from functools import partial
 from queue import SimpleQueue
@@ -50,6 +50,9 @@ MAX_LINE = 4096  # bytes
 MAX_DIGITS = 1000
 LIMIT = 10**MAX_DIGITS  # numerators and denominators are smaller
 LEAST = -LIMIT
+TINY, HUGE = 1e-300, 1e300  # a float between them has all its digits
+SAFE = 100  # as the exponent of a float: beyond it, too much of the rounding is in the result
+PRECISION = 40  # digits of a power then
 TOKEN = re.compile(
     r"""( (?: [0-9]+ \.? [0-9]* | \.[0-9]+ ) (?: [eE] [-+]? [0-9]+ )?  # a number
             | \*\* | // | [-+*/%()]
@@ -187,12 +190,24 @@ def power(a: Number, b: Number) -> Number:
                 return exact
         if isinstance(a, int) and b > 0:
             raise OverflowError
-    result: float | complex = float(a) ** float(b)
-    if a and not result:  # too small
-        raise OverflowError
-    if isinstance(result, complex) or (isinstance(b, Fraction) and a < 0):
+    base, exponent = Fraction(a), Fraction(b)
+    if base < 0 and exponent.denominator != 1:
         raise CalcError("no real result")
+    if not base or (abs(exponent) <= SAFE and TINY < abs(base) < HUGE):
+        result: float = float(base) ** float(exponent)
+    elif abs(exponent) < 10 ** (PRECISION - 20):
+        with localcontext(Context(PRECISION, traps=[])):
+            result = float(rounded(base) ** rounded(exponent))
+    else:
+        raise OverflowError
+    if base and not result:  # too small
+        raise OverflowError
     return result
+
+
+def rounded(value: int | Fraction) -> Decimal:
+    """Return `value` with as many digits as the decimal context has."""
+    return Decimal(value.numerator) / Decimal(value.denominator)
 
 
 BINARY: dict[str, Callable[[Any, Any], Number]] = {
@@ -210,11 +225,10 @@ def formatted(value: Number) -> str:
     """Return a number for people: whole ones in full, others with 12 digits."""
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float) or 1e-300 < abs(value) < 1e300:
+    if isinstance(value, float) or TINY < abs(value) < HUGE:
         return f"{float(value) + 0.0:.12g}"  # no -0
-    with localcontext() as context:
-        context.prec = 12
-        return f"{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
+    with localcontext(Context(12)):
+        return f"{rounded(value).normalize():e}"
 
 
 def unexpected(expression: str, index: int) -> CalcError:

@@ -217,7 +217,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:

@@ -91,14 +91,16 @@ class Answers:
                 raise FileError("the server has hung up")
 
     def line(self) -> str:
-        """Return the next line. Raises FileError, OSError."""
+        """Return the next line, of MAX_LINE bytes at most. Raises FileError, OSError."""
         line = b""
-        while not line.endswith(b"\n") and len(line) < MAX_LINE:
+        while not line.endswith(b"\n"):
             self.fill()
             piece = bytes(self.buffer[self.start : min(self.end, self.start + MAX_LINE)])
             piece = piece[: piece.find(b"\n") + 1 or len(piece)]
             self.start += len(piece)
             line += piece
+            if len(line) > MAX_LINE:
+                raise FileError(f"not a file server: it says {line[:80]!r}...")
         return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
 
     def body(self, size: int) -> Iterator[Any]:
@@ -210,7 +212,8 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> int:
             match = re.fullmatch("([0-9]{1,20})\t(.*)", line := reader.line())
             if not match:
                 raise FileError(f"not a file server: it lists {line[:80]!r}")
-            print(match[1], end="\t")
+            with suppress(BrokenPipeError):  # about which show() knows what to do
+                print(match[1], end="\t")
             show(match[2])
         return 0
     status = 0
@@ -295,14 +298,14 @@ def explain(error: Exception) -> str:
         return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:

@@ -52,13 +52,14 @@ def from_mlsd(line: bytes) -> str:
     kind = re.search(rb"(?:^|;)type=([^;]*);", facts.lower())
     if kind and kind[1] in (b"cdir", b"pdir"):
         return ""
-    return last(name) + "/" * bool(kind and kind[1] == b"dir" and last(name))
+    return last(name + b"/" * bool(kind and kind[1] == b"dir"))
 
 
 def last(path: bytes) -> str:
-    """Return the last part of a path, or "" for . and .. and nothing."""
-    name = as_text(path.rstrip(b"/").rpartition(b"/")[2])
-    return "" if name in (".", "..") else name
+    """Return the last part of a path, with the / behind it, if any, or "" for . and .. and nothing."""
+    folder = path.rstrip(b"/")
+    name = as_text(folder.rpartition(b"/")[2])
+    return "" if name in ("", ".", "..") else name + "/" * (folder != path)
 
 
 def received(connection: socket.socket) -> Iterator[bytes]:
@@ -205,14 +206,14 @@ def explain(error: Exception) -> str:
         return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:

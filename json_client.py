@@ -22,6 +22,7 @@ from typing import Any
 HOST, PORT = "localhost", 9005
 TIMEOUT = 60.0  # seconds without an answer
 MAX_ANSWER = 128 * 1024 * 1024  # bytes
+CHUNK = 64 * 1024  # bytes to send at a time
 
 
 def read_dictionary(path: str) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def as_request(data: dict[str, Any], key: str) -> bytes:
 
 def talk(connection: socket.socket, request: bytes, key: str, raw: bool) -> int:
     """Send a request for `key`, and print the value; return 0 if it was found. Raises OSError."""
-    connection.sendall(request)
+    for start in range(0, len(request), CHUNK):  # the time limit is for each piece
+        connection.sendall(request[start : start + CHUNK])
     with connection.makefile("rb") as answers:
         line = answers.readline(MAX_ANSWER)
     try:
@@ -74,14 +76,18 @@ def show_raw(text: str) -> None:
 
 
 def as_json(value: Any) -> str:
-    """Return `value` as JSON, escaped where a terminal should not see it as it is."""
+    """Return `value` as JSON, escaped where a terminal should not see it as it is, or cannot."""
     text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8", "surrogatepass")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
@@ -102,7 +108,7 @@ def explain(error: Exception) -> str:
         return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
@@ -161,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return fail(f"cannot read {args.file}: {error.strerror}")
     except ValueError as error:
-        return fail(f"{args.file} holds no JSON object: {error}")
+        return fail(f"{args.file} holds no JSON object: {str(error).partition(';')[0]}")
     except (RecursionError, MemoryError):
         return fail(f"{args.file} is nested too deeply")
     return call(args, partial(talk, request=request, key=args.key, raw=args.raw), socket.create_connection)

@@ -126,7 +126,9 @@ def converse(connection: socket.socket, address: Address, timeout: float) -> str
     connection.settimeout(timeout or None)
     count = 0
     for line in lines(connection, encoded({"error": "timeout"})):
-        connection.sendall(encoded(answer(line)))
+        reply = encoded(answer(line))
+        for start in range(0, len(reply), CHUNK):  # the time limit is for each piece
+            connection.sendall(reply[start : start + CHUNK])
         count += 1
     return f"{count} requests"
 

@@ -346,14 +346,14 @@ def explain(error: Exception) -> str:
         return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:

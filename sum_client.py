@@ -42,6 +42,8 @@ def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> int:
         raise ConnectionError("the server hung up")
     if answer.startswith(b"ERROR "):
         raise ConnectionError(escape(answer.removeprefix(b"ERROR ").rstrip()))
+    if not re.fullmatch(rb"[-+]?[0-9.]+(e[-+]?[0-9]+)?\s*", answer, re.IGNORECASE):
+        raise ConnectionError(f"not a sum: {escape(answer[:80].rstrip())}")
     show(answer.rstrip(b"\r\n"))
     return 0
 
@@ -59,7 +61,7 @@ def typed() -> Iterator[list[bytes]]:
 
 def show(line: str | bytes) -> None:
     """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
@@ -80,7 +82,7 @@ def explain(error: Exception) -> str:
         return "connection refused; start the server, or check address and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "unknown host; check its name"
     return getattr(error, "strerror", None) or str(error)
 

@@ -80,7 +80,7 @@ def test_a_file_that_comes_to_be_here_meanwhile(web: Run) -> None:
     assert "has come to be here meanwhile" in err
 
 
-@pytest.mark.parametrize("line", [b"x\ty", b"\x1b[31m\tname", b"name", b"9" * 30 + b"\tx"])
+@pytest.mark.parametrize("line", [b"x\ty", b"\x1b[31m\tname", b"name", b"9" * 30 + b"\tx", b"5\t" + b"x" * 99_999])
 def test_no_list(line: bytes, web: Run) -> None:
     with scripted(b"OK 1\n" + line + b"\n") as port:
         code, out, err = web("--list", "--port", str(port))
@@ -100,6 +100,16 @@ def test_list(web: Run, port: str) -> None:
     code, out, err = web("--list", "--port", port)
     assert (code, err, len(out)) == (0, "", 504)
     assert {"5\tsmall", "0\tempty", "3\tsub/a b", "5000000\tbig"} <= set(out)
+
+
+@pytest.mark.skipif(WINDOWS, reason="writes to a pipe that nobody reads")
+def test_nobody_reads_the_list(port: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    client = [sys.executable, "-u", str(ROOT / "file_client.py"), "--port", port, "--list"]
+    result = subprocess.run(client, stdout=writer, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_what_is_here_already_stays(web: Run, port: str) -> None:

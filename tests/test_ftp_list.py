@@ -76,7 +76,9 @@ def test_no_lines_of_mlsd(line: bytes) -> None:
 
 def test_last() -> None:
     assert list(map(last, [b"a", b"/x/a", b"x/a/", b".", b"/x/..", b"", b"/", b"a b"])) == [
-        *"aaa",
+        "a",
+        "a",
+        "a/",
         "",
         "",
         "",
@@ -103,7 +105,7 @@ def test_nlst(code: str, run: Callable[..., Any]) -> None:
     said: list[str] = []
     data = [b"/debian/dists\r\n", b"/debian/.\r\n..\r\nREADME\r\n", b"pool/\r\n\xc3\xa4\r\n\xe4\x1b[2J"]
     code_, out, err = run({"MLSD": f"{code} what?"}, data, said=said)
-    assert (code_, out, err) == (0, ["dists", "README", "pool", "ä", r"ä\x1b[2J"], "")
+    assert (code_, out, err) == (0, ["dists", "README", "pool/", "ä", r"ä\x1b[2J"], "")
     assert said[-2:] == ["NLST /debian", "QUIT"]
 
 

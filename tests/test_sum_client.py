@@ -70,6 +70,14 @@ def test_refusal_in_a_long_list(port: str) -> None:
     assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: not a number: 'x'\n")
 
 
+@pytest.mark.parametrize("answer", ["Time: noon", "ERROR", "HTTP/1.1 400 Bad\r", "nan", "1_0", "\x1b"])
+def test_what_is_no_sum(answer: str) -> None:
+    with scripted(f"{answer}\n".encode()) as port:
+        result = command("sum_client.py", "--port", str(port), "1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"sum_client.py: error: 127.0.0.1:{port}: not a sum: ")
+
+
 def test_hang_up() -> None:
     with scripted(b"6") as port:
         result = command("sum_client.py", "--port", str(port), "1")

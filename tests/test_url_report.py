@@ -75,7 +75,11 @@ def test_chunks_and_nothing_declared(web: Run, tmp_path: Path) -> None:
     chunks = [BODY[start : start + 777] for start in range(0, len(BODY), 777)]
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
-    pages = {"/chunked": chunked, "/close": b"HTTP/1.0 404 No\r\nContent-Length: x\r\n\r\n" + BODY, "/cut": chunked[:100_000]}
+    pages = {
+        "/chunked": chunked,
+        "/close": b"HTTP/1.0 404 No\r\nContent-Length: x\r\n\r\n" + BODY,
+        "/cut": chunked[:100_000],
+    }
     with website(pages) as site:
         for path, status in ("/chunked", "200 OK"), ("/close", "404 No"):
             assert web(site + path, "--output", "r") == (0, [], "")
