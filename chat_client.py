@@ -32,6 +32,8 @@ PATIENCE = 0.5  # seconds to wait for a new name, which goes into the prompt
 WELCOME = re.compile(r"\* Welcome, you are ([^:]+):.*")
 RENAMED = re.compile(r"\* (\S+) is now (\S+)")
 QUIT = re.compile(r"EXIT|/quit(\s.*)?")
+GONE = "the server is gone"
+WAKE = getattr(signal, "SIGUSR1", 0)  # not on Windows
 
 
 class Chat:
@@ -42,23 +44,30 @@ class Chat:
         self.terminal = sys.stdin is not None and sys.stdin.isatty()
         self.name = "?"
         self.heard = threading.Event()
-        self.leaving = self.gone = self.lost = False
+        self.leaving = self.lost = False
         self.listener = threading.Thread(target=self.listen, daemon=True)
 
     def listen(self) -> None:
-        """Show what comes. If the server goes first, interrupt the main thread, which waits for a key."""
+        """Show what comes. If the server goes first, wake the main thread, which waits for a key."""
         try:
             with self.connection.makefile("rb") as lines:
                 while line := lines.readline(MAX_LINE):
                     self.show(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+        except (BrokenPipeError, SystemExit):  # nobody reads on
+            os._exit(0)
         except OSError:
             self.lost = True
+        if self.leaving:
+            return
+        if not WAKE:
+            os._exit(fail(GONE))
+        if signal.getsignal(WAKE) == self.wake:
+            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+
+    def wake(self, *_: object) -> None:
+        """Leave what the main thread waits for: the server is gone. Raises ConnectionError."""
         if not self.leaving:
-            self.gone = True
-            if hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            else:
-                os._exit(fail("the server is gone"))
+            raise ConnectionError(GONE)
 
     def show(self, line: str) -> None:
         """Print a line; on a terminal above the one being typed, which is drawn again."""
@@ -74,7 +83,7 @@ class Chat:
         self.heard.set()
 
     def prompt(self) -> str:
-        return f"{self.name}> "
+        return f"{escape(self.name)}> "
 
     def typed(self) -> Iterator[str]:
         """Yield the lines of stdin."""
@@ -93,12 +102,24 @@ class Chat:
         if self.terminal and line.upper().startswith(("NAME ", "/NAME ")):
             self.heard.wait(PATIENCE)
 
+    def leave(self, patience: float | None) -> None:
+        """Say goodbye, and hear the rest, for `patience` seconds at most."""
+        self.leaving = True
+        with suppress(OSError):
+            self.connection.sendall(b"/quit\n")
+            self.connection.shutdown(socket.SHUT_WR)
+        self.listener.join(patience)
+
 
 def talk(connection: socket.socket, name: str | None) -> int:
     """Chat until the user leaves; return 0. Raises OSError, also if the server leaves first."""
     connection.settimeout(None)
     chat = Chat(connection)
-    patience = PATIENCE if chat.terminal else None  # without limit: all lines are said, and all answers come
+    with suppress(ValueError):  # Windows, or not in the main thread
+        signal.signal(WAKE, chat.wake)
+    if chat.terminal:
+        stdout: Any = sys.stdout
+        stdout.reconfigure(errors="backslashreplace")
     try:
         chat.listener.start()
         chat.heard.wait(PATIENCE)
@@ -109,19 +130,18 @@ def talk(connection: socket.socket, name: str | None) -> int:
             chat.say(line)
             if chat.leaving:
                 break
-    except (KeyboardInterrupt, OSError) as error:
+        chat.leave(PATIENCE if chat.terminal else None)  # from a pipe all lines are said, and all answers come
+    except KeyboardInterrupt:
         if chat.terminal:
             print()
-        if chat.gone or isinstance(error, OSError):
-            raise ConnectionError("the server is gone") from error
-        patience = PATIENCE
-    chat.leaving = True
-    with suppress(OSError):
-        connection.sendall(b"/quit\n")
-        connection.shutdown(socket.SHUT_WR)
-    chat.listener.join(patience)
+        chat.leave(PATIENCE)
+    except OSError as error:
+        chat.leaving = True
+        if chat.terminal:
+            print()
+        raise ConnectionError(GONE) from error
     if chat.lost:
-        raise ConnectionError("the server is gone")
+        raise ConnectionError(GONE)
     if chat.terminal:
         print("\r\x1b[K", end="", flush=True)  # no prompt that nobody answers
     return 0

@@ -123,7 +123,7 @@ class Room:
 
     def hear(self, member: Member, line: str) -> bool:
         """Do what a member says; return whether it stays."""
-        match = COMMAND.fullmatch(line)
+        match = COMMAND.fullmatch(line.lstrip())
         if not match:
             self.tell(self.others(member), f"{member.name}: {escape(line)}")
             return True
@@ -207,7 +207,7 @@ async def converse(reader: asyncio.StreamReader, member: Member, room: Room, arg
             if member.transport.is_closing():
                 return
             times.append(time.monotonic())
-            text = TELNET.sub(b"", line).decode("utf-8", "backslashreplace").strip()
+            text = TELNET.sub(b"", line).decode("utf-8", "backslashreplace").rstrip()
             if len(line) > MAX_LINE:
                 room.tell([member], "ERROR line too long")
             elif text and not room.hear(member, text):

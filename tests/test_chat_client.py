@@ -176,10 +176,31 @@ def test_server_gone_while_waiting_for_a_key(server: Server) -> None:
         assert client.screen.endswith(f"localhost:{server.address[1]}: the server is gone\r\n")
 
 
+@on_a_terminal
+def test_hostile_name() -> None:
+    with scripted(b"* Welcome, you are \x1b[2J: x\n") as port:
+        client = Terminal("--host", "127.0.0.1", "--port", str(port))
+        assert client.end() == 1
+        os.close(client.master)
+    assert "\n\\x1b[2J> " in client.screen
+    assert "\x1b[2J" not in client.screen
+
+
+@on_a_terminal
+def test_terminal_without_unicode(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    with LineClient(server.address) as other, terminal(server, "--name", "alice") as client:
+        client.wait_for("alice> ")
+        other.send("日\nstill there?\n".encode())
+        client.wait_for("guest1: \\u65e5\r\n")
+        client.wait_for("guest1: still there?\r\n")
+
+
 @pytest.mark.skipif(WINDOWS, reason="ends in another way there")
-def test_server_gone_while_waiting_for_a_pipe(server: Server) -> None:
+@pytest.mark.parametrize("shell", ['exec "$@"', 'trap "" INT; exec "$@"'], ids=["foreground", "background"])
+def test_server_gone_while_waiting_for_a_pipe(shell: str, server: Server) -> None:
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])],
+        ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -70,7 +70,7 @@ def test_all_others_hear_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["EXIT strategy", "NAME your price", "GET_NAMES now", "MSG bob", "MSG", "NAME", "exit", "*"]
+    "words", ["EXIT strategy", "NAME your price", "GET_NAMES now", "MSG bob", "MSG", "NAME", "exit", "*", "  if x:"]
 )
 def test_bare_words_are_chat_unless_in_full_form(words: str) -> None:
     with alice_and_bob() as (alice, bob):
