@@ -242,7 +242,7 @@ def fail(reason: str) -> int:
 def talk(connection: socket.socket, args: argparse.Namespace) -> int:
     """Do with `connection` what the command line asks for; return the exit status."""
     show("Connected to server")
-    where = f"{args.host}:{args.port}"
+    host = f"[{args.host}]" if ":" in args.host else args.host
     if args.file is not None:
         size = exchange_file(connection, args.file)
         show(f"Sent: {args.file}")
@@ -251,7 +251,7 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> int:
         times = []
         for milliseconds in ping(connection, args.ping):
             times.append(milliseconds)
-            show(f"{PING_SIZE} bytes from {where}: seq={len(times)} time={milliseconds:.3f} ms")
+            show(f"{PING_SIZE} bytes from {host}:{args.port}: seq={len(times)} time={milliseconds:.3f} ms")
         average = sum(times) / len(times)
         show(f"{len(times)} round trips, min/avg/max = {min(times):.3f}/{average:.3f}/{max(times):.3f} ms")
     elif args.interactive:

@@ -14,6 +14,7 @@ Try it:
 """
 
 import argparse
+import errno
 import logging
 import os
 import select
@@ -53,6 +54,16 @@ def record(address: Address, now: datetime) -> str:
     return f"{now.isoformat(timespec='milliseconds')}\t{address[0]}\t{address[1]}\n"
 
 
+def appending(path: str) -> int:
+    """Open a file, to append whole lines to it, and return its descriptor. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with suppress(OSError), open(path, "rb") as old:
+        old.seek(-1, os.SEEK_END)
+        if old.read(1) != b"\n":
+            os.write(file, b"\n")  # or the first line would become part of what somebody has left half-written
+    return file
+
+
 def converse(connection: socket.socket, address: Address, file: int, timeout: float) -> str:
     """Greet one client, and write it down; return a summary. Raises OSError."""
     connection.settimeout(timeout or None)
@@ -61,7 +72,11 @@ def converse(connection: socket.socket, address: Address, file: int, timeout: fl
     for line in text.splitlines():
         log.info("%s", line)
     try:
-        os.write(file, record(address, now).encode())  # whole: the file is open for appending, without a buffer
+        entry = record(address, now).encode()
+        done = os.write(file, entry)  # at one go, so that no other client's comes in between
+        if done < len(entry):
+            os.ftruncate(file, os.fstat(file).st_size - done)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         log.error("Cannot write down %s: %s", address[:2], error)
     connection.sendall(text.encode())
@@ -227,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--log", default=LOG, metavar="FILE", help="append to this file (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        file = os.open(args.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        file = appending(args.log)
     except OSError as error:
         return fail(f"cannot write {args.log}: {error.strerror}; choose another --log")
     attend = partial(serve, converse=partial(converse, file=file, timeout=args.timeout))

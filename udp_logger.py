@@ -63,7 +63,7 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         """Open `path` for appending. Raises OSError; if writing fails later, `error` tells."""
-        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self.file = appending(path)
         self.error: OSError | None = None
         self.written = self.lost = 0  # lines
         self.batches: SimpleQueue[list[bytes]] = SimpleQueue()
@@ -100,6 +100,16 @@ class Journal:
             self.error = error
         self.written += data.count(b"\n", 0, done)
         self.lost += data.count(b"\n", done)
+
+
+def appending(path: str) -> int:
+    """Open a file, to append whole lines to it, and return its descriptor. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with suppress(OSError), open(path, "rb") as old:
+        old.seek(-1, os.SEEK_END)
+        if old.read(1) != b"\n":
+            os.write(file, b"\n")  # or the first line would become part of what somebody has left half-written
+    return file
 
 
 def log_datagrams(listener: socket.socket, journal: Journal, count: int, stop: threading.Event) -> None:

@@ -76,9 +76,11 @@ def test_logs_every_size(host: str, tmp_path: Path) -> None:
         assert timedelta(seconds=-1) < datetime.fromisoformat(when) - before < timedelta(seconds=TIMEOUT)
 
 
-def test_appends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["before\n", "before"])
+def test_appends(before: str, tmp_path: Path) -> None:
+    """Whole lines, also to a file whose last one has no end."""
     path = tmp_path / "log"
-    path.write_text("before\n")
+    path.write_text(before)
     with Server(SCRIPT, "--quiet", "--output", "log", "--count", "2", cwd=tmp_path) as server, sender() as client:
         for _ in range(2):
             client.sendto(b"abc", server.address)
