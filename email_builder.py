@@ -13,6 +13,7 @@ Try it:
 import argparse
 import email
 import email.policy
+import io
 import mimetypes
 import os
 import re
@@ -45,10 +46,13 @@ MAILBOX = re.compile(rf"({ATOM}(?:\.{ATOM})*)@((?:{LABEL})(?:\.(?:{LABEL}))*|\[[
 
 def clean(text: str) -> str:
     """Return the value of a header as it is. Raises ValueError for a character that could end it, also encoded."""
-    hidden = b""
-    with suppress(MessageError, ValueError):
-        hidden = b"".join(part for part, _ in decode_header(text) if isinstance(part, bytes))
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or re.search(rb"[\x00-\x1f\x7f]", hidden):
+    meanings = [text]
+    with suppress(MessageError, ValueError, LookupError):
+        for part, charset in decode_header(text):
+            if isinstance(part, bytes):
+                meanings.append(part.decode("ascii", "ignore"))
+                meanings.append(part.decode(charset or "ascii", "ignore"))
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in "".join(meanings)):
         raise ValueError(f"a control character in a header: {text!r}")
     return text
 
@@ -268,8 +272,8 @@ def main(argv: list[str] | None = None) -> int:
                 show(line)
         text, attachments = body_and_attachments(message)
         show("")
-        for line in text.splitlines():
-            show(line.expandtabs())
+        for line in io.StringIO(text, newline=None):
+            show(line.removesuffix("\n").expandtabs())
         for number, line in enumerate(attachments, 1):
             show(f"Attachment {number}: {line}")
     except KeyboardInterrupt:

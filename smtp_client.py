@@ -67,10 +67,13 @@ class SmtpError(OSError):
 
 def clean(text: str) -> str:
     """Return the value of a header as it is. Raises ValueError for a character that could end it, also encoded."""
-    hidden = b""
-    with suppress(MessageError, ValueError):
-        hidden = b"".join(part for part, _ in decode_header(text) if isinstance(part, bytes))
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or re.search(rb"[\x00-\x1f\x7f]", hidden):
+    meanings = [text]
+    with suppress(MessageError, ValueError, LookupError):
+        for part, charset in decode_header(text):
+            if isinstance(part, bytes):
+                meanings.append(part.decode("ascii", "ignore"))
+                meanings.append(part.decode(charset or "ascii", "ignore"))
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in "".join(meanings)):
         raise ValueError(f"a control character in a header: {text!r}")
     return text
 
@@ -148,7 +151,7 @@ class Dialogue:
 
     def masked(self, text: str) -> str:
         for secret in self.secrets:
-            text = text.replace(secret, "***")
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
         return text
 
     def log(self, side: str, line: str) -> None:
@@ -231,7 +234,8 @@ def login(dialogue: Dialogue, offered: str, user: str, password: str) -> None:
     """Log in as the server offers it (RFC 4954). Raises SmtpError, OSError."""
     name, secret = os.fsencode(user), os.fsencode(password)
     words = [b"\0" + name + b"\0" + secret, name, secret]
-    plain, first, second = dialogue.secrets = [base64.b64encode(word).decode() for word in words]
+    plain, first, second = (base64.b64encode(word).decode() for word in words)
+    dialogue.secrets = [word for word in (plain, first, second, password) if word]
     mechanisms = offered.upper().split()
     if "PLAIN" in mechanisms:
         dialogue.ask(f"AUTH PLAIN {plain}", 235)
@@ -290,7 +294,8 @@ def talk(connection: socket.socket, args: argparse.Namespace, sender: str, to: l
         if args.user is not None:
             login(dialogue, extensions.get("AUTH", ""), args.user, args.password)
         accepted = deliver(dialogue, sender, to, message, parameters(extensions, message, [sender, *to]))
-    except SmtpError:
+    except OSError:
+        dialogue.timeout = min(dialogue.timeout, LINGER)
         dialogue.quit()
         raise
     dialogue.quit()

@@ -100,10 +100,18 @@ def test_no_injection_by_the_name_of_a_file(web: Run, tmp_path: Path) -> None:
 def test_body_from_stdin(tmp_path: Path) -> None:
     result = command("email_builder.py", "--body", "-", stdin="from\nstdin\n", cwd=tmp_path)
     assert (result.returncode, result.stdout.splitlines()) == (0, [DEFAULTS[0], "", "from", "stdin"])
+    result = command("email_builder.py", "--body", "one\ftwo\u2028three\n\nfour", cwd=tmp_path)
+    assert result.stdout.splitlines()[2:] == ["one\\x0ctwo\\u2028three", "", "four"]
 
 
 INJECTIONS = ["x\nBcc: a@b", "x\r\nBcc: a@b", "x\rBcc: a@b", "x\0", "x\x0bBcc: a@b", "x\x85Bcc: a@b", "x\u2028Bcc: a@b"]
-LANGUAGE = ["=?UTF-8*en?Q?=0D=0ABcc:_x?=", "=?unknown-8bit?q?=0a?=Bcc:x", "=?utf-16?b?AA0ACg==?="]
+LANGUAGE = [
+    "=?UTF-8*en?Q?=0D=0ABcc:_x?=",
+    "=?unknown-8bit?q?=0a?=Bcc:x",
+    "=?utf-16?b?AA0ACg==?=",
+    "=?cp037?q?=25?=",
+    "=?utf-7?q?+AAo-?=",
+]
 ENCODED = [
     "=?UTF-8?Q?=0A?=Bcc: a@b",
     "=?utf-8?b?DQo=?= Bcc: a@b",

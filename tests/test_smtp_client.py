@@ -146,11 +146,11 @@ def test_a_message_may_have_exactly_the_size_that_is_offered(web: Run, mail: Pat
 
 def test_what_a_server_repeats_of_a_password_is_masked(web: Run) -> None:
     said: list[str] = []
-    replies = {"EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "501 what is AHVzZXIAc2VjcmV0?"}
+    replies = {"EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "501 what is AHVzZXIAc2VjcmV0, or secret?"}
     with fake(replies, said) as (_, port):
         err = web(*ENVELOPE, "--port", str(port), *SHORT, "--user", "user", "--password", "secret", "-v").err
+    assert err.count("501 what is ***, or ***?") == 2
     assert "AHVzZXIAc2VjcmV0" not in err
-    assert "501 what is ***?" in err
 
 
 def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
@@ -236,6 +236,9 @@ def test_silence_hangups_and_strangers(web: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         words = [*ENVELOPE, "--port", str(silent.getsockname()[1]), *SHORT, "--timeout", "0.2"]
         assert "no answer in time" in web(*words).err
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(100) == b"QUIT\r\n"
     for says, reason in ((b"220 x\r\n", "the server has hung up"), (b"SSH-2.0-x\r\n", "not a mail server")):
         with scripted(says) as port:
             code, out, err = web(*ENVELOPE, "--port", str(port), *SHORT)
