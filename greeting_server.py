@@ -96,24 +96,22 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
     clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()  # for each there is a free thread
 
     def attend() -> None:
-        try:
-            while client := clients.get():
-                connection, address = client
-                try:
-                    with connection:
-                        log.info("Connection from %s", address[:2])
-                        summary = converse(connection, address)
-                        hang_up(connection)
-                    log.info("Connection closed %s: %s", address[:2], summary)
-                except (OSError, MemoryError) as error:
-                    log.info("Connection lost %s: %s", address[:2], error)
-                finally:
-                    live.remove(connection)
-                if len(free) >= SPARE:
-                    break
-                free.append(threading.current_thread())
-        finally:
-            threads.remove(threading.current_thread())
+        while client := clients.get():
+            connection, address = client
+            try:
+                with connection:
+                    log.info("Connection from %s", address[:2])
+                    summary = converse(connection, address)
+                    hang_up(connection)
+                log.info("Connection closed %s: %s", address[:2], summary)
+            except (OSError, MemoryError) as error:
+                log.info("Connection lost %s: %s", address[:2], error)
+            finally:
+                live.remove(connection)
+            if len(free) >= SPARE:
+                break
+            free.append(threading.current_thread())
+        threads.remove(threading.current_thread())
 
     listener.settimeout(POLL)
     try:
