@@ -185,15 +185,13 @@ def escape(text: str | bytes) -> str:
 async def lines(reader: asyncio.StreamReader, timeout: float) -> AsyncGenerator[bytes, None]:
     """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
-    while piece := await asyncio.wait_for(reader.read(CHUNK), timeout or None):
+    while piece := await asyncio.wait_for(reader.read(CHUNK), timeout or None) or (rest and b"\n"):
         *whole, last = piece.split(b"\n")
         for line in whole:
             rest += line[: MAX_LINE + 2 - len(rest)]
             yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
         rest += last[: MAX_LINE + 2 - len(rest)]
-    if rest:
-        yield bytes(rest.removesuffix(b"\r"))
 
 
 async def converse(reader: asyncio.StreamReader, member: Member, room: Room, args: argparse.Namespace) -> None:

@@ -193,15 +193,13 @@ def converse(connection: socket.socket, address: Address, root: str, timeout: fl
 def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
     """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
     rest = bytearray()
-    while piece := receive(connection, CHUNK, farewell):
+    while piece := receive(connection, CHUNK, farewell) or (rest and b"\n"):
         *whole, last = piece.split(b"\n")
         for line in whole:
             rest += line[: MAX_LINE + 2 - len(rest)]
             yield bytes(rest.removesuffix(b"\r"))
             rest.clear()
         rest += last[: MAX_LINE + 2 - len(rest)]
-    if rest:
-        yield bytes(rest.removesuffix(b"\r"))
 
 
 def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
