@@ -360,15 +360,12 @@ def to_ascii(url: str) -> str:
 def pieces(reply: HTTPResponse) -> Iterator[bytes]:
     """Yield the body of `reply` as it comes. Raises IncompleteRead if it ends early, OSError."""
     left = reply.length
-    while left is None or left > 0:
-        piece = reply.read1(PIECE if left is None else min(PIECE, left))
-        if not piece and left:
-            raise http.client.IncompleteRead(b"", left)
-        if not piece:
-            return
+    while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
         if left is not None:
             left -= len(piece)
         yield piece
+    if left:
+        raise http.client.IncompleteRead(b"", left)
 
 
 def page_text(reply: HTTPResponse, body: bytes) -> str:
