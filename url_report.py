@@ -166,21 +166,17 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         path = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     try:
-        file = open(temporary, "xb")  # noqa: SIM115, closed below
-    except OSError as error:
-        error.filename = path
-        raise
-    with file:
-        try:
+        with open(temporary, "xb") as file:
             yield file
-            file.close()
-            with suppress(OSError):
-                os.chmod(temporary, os.stat(path).st_mode & 0o777)
-            os.replace(temporary, path)
-        except BaseException:
-            file.close()
+        with suppress(OSError):
+            os.chmod(temporary, os.stat(path).st_mode & 0o777)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
             os.unlink(temporary)
-            raise
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path
+        raise
 
 
 def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
