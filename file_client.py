@@ -79,42 +79,27 @@ class Answers:
     """Takes lines and files out of what the server sends, however it arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+        self.stream = connection.makefile("rb")
         self.buffer = memoryview(bytearray(BUFFER))
-        self.start = self.end = 0  # of what has arrived and is not taken yet
-
-    def fill(self) -> None:
-        """Wait for more, if all is taken. Raises FileError at the end of the stream, OSError."""
-        if self.start == self.end:
-            self.start, self.end = 0, self.connection.recv_into(self.buffer)
-            if not self.end:
-                raise FileError("the server has hung up")
 
     def line(self) -> str:
         """Return the next line, of MAX_LINE bytes at most. Raises FileError, OSError."""
-        line = b""
-        while not line.endswith(b"\n"):
-            self.fill()
-            piece = bytes(self.buffer[self.start : min(self.end, self.start + MAX_LINE)])
-            piece = piece[: piece.find(b"\n") + 1 or len(piece)]
-            self.start += len(piece)
-            line += piece
-            if len(line) > MAX_LINE:
-                raise FileError(f"not a file server: it says {line[:80]!r}...")
+        line = self.stream.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise FileError(f"not a file server: it says {line[:80]!r}...")
+        if not line.endswith(b"\n"):
+            raise FileError("the server has hung up")
         return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
 
     def body(self, size: int) -> Iterator[Any]:
         """Yield the next `size` bytes, each piece in memory that the next one uses again. Raises FileError, OSError."""
         left = size
         while left:
-            try:
-                self.fill()
-            except FileError as error:
-                raise FileError(f"the file ends early: {size - left} of {size} bytes have come") from error
-            piece = self.buffer[self.start : min(self.end, self.start + left)]
-            self.start += len(piece)
-            left -= len(piece)
-            yield piece
+            count = self.stream.readinto1(self.buffer[:left])
+            if not count:
+                raise FileError(f"the file ends early: {size - left} of {size} bytes have come")
+            left -= count
+            yield self.buffer[:count]
 
     def answer(self) -> str:
         """Return what follows OK. Raises Refused, FileError, OSError."""
