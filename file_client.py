@@ -174,8 +174,7 @@ def requests(names: list[str], verify: bool) -> Iterator[tuple[list[str], bytes]
     batch: list[str] = []
     data = b""
     for name in names:
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-        request = f"GET {text}\n".encode() + (f"HASH {text}\n".encode() if verify else b"")
+        request = f"GET {escape(name)}\n".encode() + (f"HASH {escape(name)}\n".encode() if verify else b"")
         if batch and len(data) + len(request) > AHEAD:
             yield batch, data
             batch, data = [], b""
