@@ -109,16 +109,19 @@ class Session:
 
     def answer(self, line: bytes) -> str:
         """Return the reply to a line, which came without its end."""
-        take, self.expected = self.expected, None
+        take, self.expected = self.expected or self.obey, None
         if len(line) > MAX_LINE:
             return self.bad(500, "Line too long")
         try:
-            text = line.decode()
+            return take(line.decode())
         except UnicodeDecodeError:
             return self.bad(500, "Not UTF-8")
-        if take:
-            return take(text)
-        verb, _, rest = text.partition(" ")
+        except ValueError:  # not base64, such as the "*" that cancels
+            return self.bad(501, "Cancelled, or not understood")
+
+    def obey(self, line: str) -> str:
+        """Return the reply to a command."""
+        verb, _, rest = line.partition(" ")
         command = getattr(self, f"smtp_{verb.lower()}", None) if verb.isascii() and verb.isalpha() else None
         if command is None:
             return self.bad(500, "Unknown command; HELP lists all")
@@ -236,23 +239,14 @@ class Session:
         return response(334, base64.b64encode(question.encode()).decode())
 
     def plain(self, text: str) -> str:
-        """Take identity, user and password in one (RFC 4616)."""
-        identity, *secrets = (decoded(text) or b"").split(b"\0")
-        if len(secrets) != 2:
-            return self.bad(501, "Cancelled, or not understood")
-        return self.check(secrets[0] if identity in (b"", secrets[0]) else b"", secrets[1])
+        """Take identity, user and password in one (RFC 4616). Raises ValueError."""
+        identity, user, password = base64.b64decode(text, validate=True).split(b"\0")
+        return self.check(user if identity in (b"", user) else b"", password)
 
     def login(self, text: str) -> str:
-        """Take the user's name, and then the password."""
-        user = decoded(text)
-        if user is None:
-            return self.bad(501, "Cancelled, or not understood")
-
-        def take(text: str) -> str:
-            password = decoded(text)
-            return self.bad(501, "Cancelled, or not understood") if password is None else self.check(user, password)
-
-        return self.ask(take, "Password:")
+        """Take the user's name, and then the password. Raises ValueError."""
+        user = base64.b64decode(text, validate=True)
+        return self.ask(lambda text: self.check(user, base64.b64decode(text, validate=True)), "Password:")
 
     def check(self, user: bytes, password: bytes) -> str:
         """Compare, in a time that tells nothing about how much of it is right."""
@@ -263,14 +257,6 @@ class Session:
         self.failures += 1
         self.over = self.failures == MAX_FAILURES
         return response(535, "Wrong user or password")
-
-
-def decoded(text: str) -> bytes | None:
-    """Return the bytes that a base64 text means, or None if it is none."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return None
 
 
 class Reader:
