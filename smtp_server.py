@@ -102,7 +102,6 @@ class Session:
 
     def reset(self) -> None:
         """Forget the message that was being prepared."""
-        self.wants_data = False
         self.sender: str | None = None
         self.recipients: list[str] = []
         self.wide = False  # addresses may be UTF-8
@@ -198,7 +197,6 @@ class Session:
             return self.bad(503, "Say MAIL FROM first")
         if not self.recipients:
             return self.bad(554, "There is no recipient")
-        self.wants_data = True
         return response(354, "Go on, and end with a dot on a line of its own")
 
     def smtp_rset(self, _: str) -> str:
@@ -278,10 +276,10 @@ class Reader:
         del self.rest[: end + 1]
         return bytes(line)
 
-    def message(self, max_size: int) -> bytearray | None:
+    def message(self, max_size: int) -> bytearray:
         """Return the message that comes next, without the dots that the client has stuffed in.
 
-        None at the end of the stream. Raises OverflowError, after the message, if it has more than `max_size` bytes.
+        Raises OverflowError, after the message, if it has more than `max_size` bytes; OSError if it does not end.
         """
         data = bytearray(b"\r\n") + self.rest
         start, too_large = 0, False
@@ -292,7 +290,7 @@ class Reader:
             start = max(len(data) - 4, 0)
             piece = self.more()
             if not piece:
-                return None
+                raise ConnectionAbortedError("the end in the midst of a message")
             data += piece
         self.rest = data[end + 5 :]
         del data[end + 2 :]
@@ -366,15 +364,13 @@ def converse(connection: socket.socket, address: Address, args: argparse.Namespa
             note(f"S: {line}")
         connection.sendall(text.encode())
 
-    def take_in() -> str | None:
-        """Return the reply to the message that comes now, or None at the end of the stream."""
+    def take_in() -> str:
+        """Return the reply to the message that comes now. Raises OSError."""
         nonlocal kept
         try:
             message = reader.message(args.max_size)
         except OverflowError:
             return response(552, f"Too large: at most {args.max_size} bytes")
-        if message is None:
-            return None
         note(f"C: (a message of {len(message)} bytes)")
         try:
             name = keep(args.directory, trace(session, address) + message)
@@ -388,12 +384,10 @@ def converse(connection: socket.socket, address: Address, args: argparse.Namespa
     say(response(220, f"{session.host} SMTP server ready"))
     while not session.over and (line := reader.line()) is not None:
         note(b"C: " + (b"***" if session.expected else SECRET.sub(b"AUTH ***", line)))
-        say(session.answer(line))
-        if session.wants_data:
-            reply = take_in()
-            if reply is None:
-                break
-            say(reply)
+        reply = session.answer(line)
+        say(reply)
+        if reply.startswith("354"):
+            say(take_in())
             session.reset()
     return f"{kept} messages"
 
