@@ -233,10 +233,9 @@ def formatted(value: Number) -> str:
 
 def unexpected(expression: str, index: int) -> CalcError:
     """Return the complaint about a token of `expression`: what, and where."""
-    for match in list(TOKEN.finditer(expression))[index:]:
-        hint = ": a power is written **" if match[1] == "^" else ""
-        return CalcError(f"unexpected {match[1][:20]!r} at column {match.start(1) + 1}{hint}")
-    raise IndexError(index)
+    match = list(TOKEN.finditer(expression))[index]
+    hint = ": a power is written **" if match[1] == "^" else ""
+    return CalcError(f"unexpected {match[1][:20]!r} at column {match.start(1) + 1}{hint}")
 
 
 def reply(line: bytes) -> str:
