@@ -159,7 +159,7 @@ class Fetcher(threading.Thread):
         self.todo, self.task, self.timeout = todo, task, timeout or float("inf")
         self.end = float("inf")
         self.site = ""
-        self.connection: HTTPConnection | None = None
+        self.connection = HTTPConnection("")  # to nowhere
         self.socket: socket.socket | None = None
 
     def run(self) -> None:
@@ -171,14 +171,10 @@ class Fetcher(threading.Thread):
                     job.result = self.task(self, job.url)
                 except Exception as error:
                     job.error = TimeoutError() if time.monotonic() > self.end else error
-                    self.hang_up()  # what is left of the reply is no answer to the next request
+                    self.connection.close()  # what is left of the reply is no answer to the next request
                 self.end = float("inf")
                 job.done.set()
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        if self.connection:
-            self.connection.close()
+        self.connection.close()
 
     def cut(self) -> None:
         """End what this thread is waiting for."""
@@ -199,7 +195,7 @@ class Fetcher(threading.Thread):
             if target is None:
                 break
             reply.close()
-            self.hang_up()
+            self.connection.close()
             url = target
         else:
             raise WebError(f"more than {MAX_REDIRECTS} redirects")
@@ -215,8 +211,8 @@ class Fetcher(threading.Thread):
             raise TimeoutError
         parts = urlsplit(url)
         site = f"{parts.scheme}://{parts.netloc}"
-        if site != self.site or not self.connection:
-            self.hang_up()
+        if site != self.site:
+            self.connection.close()
             kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
             self.site, self.connection = site, kind(parts.netloc)
         connection = self.connection
