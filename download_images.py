@@ -287,13 +287,8 @@ def publish(path: str, folder: str, name: str) -> str:
     return name
 
 
-def do(
-    task: Callable[[Fetcher, str], Any], urls: list[str], threads: int, timeout: float
-) -> Iterator[tuple[str, Any, Exception | None]]:
-    """Yield each URL, in order, with what `task(fetcher, url)` has returned, and what it has raised.
-
-    `timeout` is for each of them, in seconds (0: any).
-    """
+def do(task: Callable[[Fetcher, str], Any], urls: list[str], threads: int, timeout: float) -> Iterator[Job]:
+    """Do `task(fetcher, url)` for all URLs, `timeout` seconds for each (0: any), and yield the jobs, in their order."""
     jobs = list(map(Job, urls))
     todo = deque(jobs)
     fetchers = [Fetcher(todo, task, timeout) for _ in range(min(threads, len(jobs)))]
@@ -312,7 +307,7 @@ def do(
                 if now > job.end + LINGER:  # in the lookup of a name, say, which nothing can cut
                     job.error = TimeoutError()
                     break
-            yield job.url, job.result, job.error
+            yield job
     finally:
         todo.clear()
         end = time.monotonic() + LINGER
@@ -447,26 +442,24 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to leave nothing behind
     status, where = 0, args.url
     try:
-        [(_, urls, problem)] = do(partial(images, args.all), [args.url], 1, args.timeout)
-        if problem:
-            raise problem
+        [page] = do(partial(images, args.all), [args.url], 1, args.timeout)
+        if page.error:
+            raise page.error
         where = args.output_dir
         os.makedirs(where, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".images-", dir=where, ignore_cleanup_errors=True) as folder:
-            if urls:
-                bar(0, len(urls))
-            for done, (url, result, problem) in enumerate(
-                do(partial(save, folder, args.max_size), urls, args.jobs, args.timeout), 1
-            ):
+            bar(0, len(page.result))
+            task = partial(save, folder, args.max_size)
+            for done, job in enumerate(do(task, page.result, args.jobs, args.timeout), 1):
                 bar(1, 1)
-                if problem:
-                    status = fail(f"{url[:200]}: {trouble(problem)}")
+                if job.error:
+                    status = fail(f"{job.url[:200]}: {trouble(job.error)}")
                 else:
-                    path, name = result
+                    path, name = job.result
                     name = publish(path, args.output_dir, name)
                     with suppress(SystemExit):  # the images are wanted, also if nobody reads their names
                         show(name)
-                bar(done, len(urls))
+                bar(done, len(page.result))
     except KeyboardInterrupt:
         bar(1, 1)
         return 130
