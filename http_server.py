@@ -85,12 +85,9 @@ def locate(root: str, target: str) -> str:
 def inside(root: str, path: str) -> str:
     """Return the real path of a file or folder in `root`. Raises OSError or ValueError if it is none."""
     path = os.path.realpath(path, strict=True)
-    if os.path.commonpath([root, path]) != root:
-        raise FileNotFoundError
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FileNotFoundError
-    return path
+    if os.path.commonpath([root, path]) == root and (os.path.isfile(path) or os.path.isdir(path)):
+        return path
+    raise FileNotFoundError
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:

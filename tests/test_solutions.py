@@ -59,8 +59,8 @@ BUGS: dict[str, tuple[str, str, set[str]]] = {
     ),
     # a link leads out
     "file_server.py": (
-        "if os.path.commonpath([root, path]) != root:",
-        "if os.path.isdir(path) and os.path.commonpath([root, path]) != root:",
+        "if os.path.commonpath([root, path]) == root and",
+        "if (os.path.isfile(path) or os.path.commonpath([root, path]) == root) and",
         {"stays inside"},
     ),
     # nothing tells where it listens
