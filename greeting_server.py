@@ -189,11 +189,9 @@ class Log(logging.StreamHandler):  # type: ignore[type-arg]
     patience = 1.0  # seconds
 
     def emit(self, record: logging.LogRecord) -> None:
-        taken = True
         with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
-            taken = bool(select.select([], [self.stream], [], self.patience)[1])
-        self.patience = 1.0 if taken else 0.0
-        if taken:
+            self.patience = 1.0 if select.select([], [self.stream], [], self.patience)[1] else 0.0
+        if self.patience:
             super().emit(record)
 
 
