@@ -420,36 +420,32 @@ def serve(listener: socket.socket, converse: Callable[..., str], stop: threading
             if len(free) >= SPARE:
                 break
             free.append(threading.current_thread())
-        threads.remove(threading.current_thread())
+        threads.discard(threading.current_thread())
 
     listener.settimeout(POLL)
     try:
         while not stop.is_set():
+            connection = None
             try:
                 connection, address = listener.accept()
+                if not free:
+                    thread = threading.Thread(target=attend, daemon=True)
+                    thread.start()
+                    threads.add(thread)
+                    free.append(thread)
             except TimeoutError:
                 if free:  # a quiet moment: one thread less
                     free.pop()
                     clients.put(None)
-                continue
-            except (OSError, MemoryError) as error:  # out of descriptors, say: without a pause this would spin
+            except (OSError, RuntimeError, MemoryError) as error:  # out of descriptors or threads, say
                 log.warning("Cannot accept a client: %s", error)
-                time.sleep(POLL)
-                continue
-            if free:
-                free.pop()
-            else:
-                thread = threading.Thread(target=attend, daemon=True)
-                threads.add(thread)
-                try:
-                    thread.start()
-                except (RuntimeError, MemoryError) as error:  # out of threads
-                    log.warning("Cannot serve %s: %s", address[:2], error)
-                    threads.remove(thread)
+                if connection:
                     connection.close()
-                    continue
-            live.add(connection)
-            clients.put((connection, address))
+                time.sleep(POLL)  # or else this would spin
+            else:
+                free.pop()
+                live.add(connection)
+                clients.put((connection, address))
     finally:
         for connection in list(live):
             with suppress(OSError):
