@@ -22,12 +22,12 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 URL = "https://httpbin.org/get"
 FIELDS = ["origin", "headers"]
@@ -74,17 +74,12 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
 
     `timeout` is the longest silence in seconds. Raises WebError, OSError, HTTPException.
     """
-    opener = urllib.request.OpenerDirector()  # the usual one would open file: and ftp: too, and raise for a 404
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.UnknownHandler,
-    ):
+    opener = OpenerDirector()  # the usual one would open file: and ftp: too, and raise for a 404
+    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, UnknownHandler):
         opener.add_handler(handler())
     for _ in range(MAX_REDIRECTS + 1):
         url = to_ascii(url)
-        request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
+        request = Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
         if reply.status < 200:
             reply.close()

@@ -21,13 +21,13 @@ import string
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from itertools import chain
 from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 OUTPUT = "report.txt"
 AGENT = "url_report/1.0"
@@ -98,17 +98,12 @@ def open_url(url: str, timeout: float | None, headers: dict[str, str]) -> HTTPRe
 
     `timeout` is the longest silence in seconds. Raises WebError, OSError, HTTPException.
     """
-    opener = urllib.request.OpenerDirector()  # the usual one would open file: and ftp: too, and raise for a 404
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.UnknownHandler,
-    ):
+    opener = OpenerDirector()  # the usual one would open file: and ftp: too, and raise for a 404
+    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, UnknownHandler):
         opener.add_handler(handler())
     for _ in range(MAX_REDIRECTS + 1):
         url = to_ascii(url)
-        request = urllib.request.Request(url, headers={"User-Agent": AGENT} | headers)
+        request = Request(url, headers={"User-Agent": AGENT} | headers)
         reply: HTTPResponse = opener.open(request, timeout=timeout)
         if reply.status < 200:
             reply.close()
