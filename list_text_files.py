@@ -93,27 +93,25 @@ def below(start: str, url: str) -> bytes | None:
     return path.removeprefix(folder) if same and path.startswith(folder) and b".." not in path.split(b"/") else None
 
 
-def names(
-    url: str, suffix: str, recursive: bool, timeout: float, max_size: int, complain: Callable[[str, Exception], None]
-) -> Iterator[bytes]:
-    """Yield the paths of the files, from the listing at `url` on. `timeout` is for everything.
+def names(args: argparse.Namespace, complain: Callable[[str, Exception], None]) -> Iterator[bytes]:
+    """Yield the paths of the files that the command line asks for.
 
     Of a folder below that cannot be read, `complain(url, error)`. Raises WebError, OSError, HTTPException.
     """
-    end = time.monotonic() + timeout
+    end = time.monotonic() + (args.timeout or float("inf"))
     start = ""
     seen: set[object] = set()
-    folders = [url]
+    folders = [args.url]
     while folders:
-        left = end - time.monotonic() if timeout else 0
-        if left < 0:
+        left = end - time.monotonic()
+        if left <= 0:
             raise TimeoutError
         folder = folders.pop(0)
         try:
-            reply, body = within(left, fetch, folder, timeout or None, max_size)
+            reply, body = within(left, fetch, folder, args.timeout or None, args.max_size)
             text = page_text(reply, body)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            if not start or (timeout and time.monotonic() >= end):
+            if not start or time.monotonic() >= end:
                 raise
             complain(folder, error)
             continue
@@ -131,9 +129,9 @@ def names(
                 continue
             seen.add(path)
             if not path.endswith(b"/"):
-                if path.lower().endswith(suffix.lower().encode()):
+                if path.lower().endswith(args.suffix.lower().encode()):
                     yield path
-            elif recursive and below(reply.url, link) and path.count(b"/") <= MAX_DEPTH:
+            elif args.recursive and below(reply.url, link) and path.count(b"/") <= MAX_DEPTH:
                 deeper.append(link)
         folders = deeper + folders
 
@@ -316,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
         status = fail(f"{url}: {trouble(error)}")
 
     try:
-        for name in names(args.url, args.suffix, args.recursive, args.timeout, args.max_size, complain):
+        for name in names(args, complain):
             show(name)
     except KeyboardInterrupt:
         return 130
