@@ -181,16 +181,15 @@ class Dialogue:
         end = time.monotonic() + self.timeout
         while len(lines) < MAX_LINES:
             line = self.line(end)
-            match = re.fullmatch("([2-5][0-9][0-9])([ -].*)?", line, re.DOTALL)
-            if not match:
+            if not re.fullmatch("[2-5][0-9][0-9]([ -].*)?", line, re.DOTALL):
                 raise SmtpError(f"not a mail server: it says {self.masked(line)[:80]!r}")
-            lines.append((match[2] or "")[1:].strip())
-            if not (match[2] or "").startswith("-"):
-                code = int(match[1])
-                if code not in codes:
-                    kind = {4: "refused for now, try again later", 5: "refused"}.get(code // 100, "unexpected")
-                    raise SmtpError(self.masked(f"{kind}: {code} {' '.join(lines)}"), code)
-                return lines
+            lines.append(line[4:].strip())
+            if line[3:4] != "-":
+                code = int(line[:3])
+                if code in codes:
+                    return lines
+                kind = {4: "refused for now, try again later", 5: "refused"}.get(code // 100, "unexpected")
+                raise SmtpError(self.masked(f"{kind}: {code} {' '.join(lines)}"), code)
         raise SmtpError("a reply without end")
 
     def ask(self, command: str, *codes: int) -> list[str]:
