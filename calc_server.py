@@ -60,8 +60,7 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
-SIGNS = {"+": "positive", "-": "negative"}
-BINDING = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "positive": 3, "negative": 3, "**": 4}
+BINDING = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "negative": 3, "**": 4}
 CHUNK = 64 * 1024  # bytes to ask for
 STACK = 256 * 1024  # bytes a thread
 BACKLOG = 4096  # clients that may queue until they are accepted
@@ -105,11 +104,11 @@ def evaluate(expression: str) -> Number:
             if token[0] in "0123456789." and token != ".":
                 values.append(number(token))
                 operand = False
-            elif token in SIGNS:
-                waiting.append(SIGNS[token])
+            elif token == "-":
+                waiting.append("negative")
             elif token == "(":
                 waiting.append(token)
-            else:
+            elif token != "+":  # as a sign it changes nothing
                 raise unexpected(expression, index)
         elif token == ")":
             while waiting and waiting[-1] != "(":
@@ -141,7 +140,7 @@ def apply(name: str, values: list[Number]) -> None:
         value = BINARY[name](values.pop(), last)
         values.append(value if type(value) is int and LEAST < value < LIMIT else bounded(value))
     else:
-        values.append(-last if name == "negative" else last)
+        values.append(-last)
 
 
 def number(text: str) -> Number:
