@@ -30,8 +30,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     sys.path.insert(0, str(tests(config)))
     import skeleton
 
-    for path in skeleton.write(Path(folder)):
-        print(path)
+    try:
+        for path in skeleton.write(Path(folder)):
+            print(path)
+    except OSError as error:
+        raise pytest.UsageError(f"--start: {error}") from error
     return 0
 
 
@@ -57,25 +60,27 @@ def pytest_configure(config: pytest.Config) -> None:
     if not checks.exists():
         raise pytest.UsageError("--solutions: run this in the folder of the exercises")
     config.args[:] = [str(checks)]
+    config.option.reportchars = "N"  # the table is the summary
 
 
-def summary(verdicts: Verdicts, exercises: list[str]) -> dict[str, dict[str, Any]]:
+def summary(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
     """Return for each exercise: met, partly, not or missing, and its requirements with their feedback."""
+    import solutions
+
     table: dict[str, dict[str, Any]] = {}
-    for script in exercises:
+    for script in solutions.EXERCISES:
         asked = {name: feedback for one, name, feedback in verdicts if one == script}
-        met = sum(feedback is None for feedback in asked.values())
-        verdict = "missing" if not asked else "met" if met == len(asked) else "partly" if met > 1 else "not"
-        table[script] = {"verdict": verdict, "met": met, "of": len(asked), "requirements": asked}
+        met = [name for name, feedback in asked.items() if feedback is None]
+        some = set(met) - {solutions.HELP, solutions.NOBODY}
+        verdict = "missing" if not asked else "met" if len(met) == len(asked) else "partly" if some else "not"
+        table[script] = {"verdict": verdict, "met": len(met), "of": len(asked), "requirements": asked}
     return table
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.getoption("solutions") is None:
         return
-    import solutions
-
-    table = summary(config.stash[VERDICTS], solutions.EXERCISES)
+    table = summary(config.stash[VERDICTS])
     terminalreporter.section("your solutions")
     for script, row in table.items():
         terminalreporter.write_line(f"{script:22} {row['verdict']:8} {row['met']:2} of {row['of']} requirements")

@@ -22,8 +22,8 @@ BUGS: dict[str, tuple[str, str, set[str]]] = {
     ),
     # send for sendall
     "json_server.py": (
-        "connection.sendall(encoded(answer",
-        "connection.send(encoded(answer",
+        "connection.sendall(reply[start : start + CHUNK])",
+        "connection.send(reply)\n            break",
         {"sends all of a large answer"},
     ),
     # the end of the stream spins
@@ -78,6 +78,49 @@ BUGS: dict[str, tuple[str, str, set[str]]] = {
         {"says that nobody listens"},
     ),
 }
+MORE_BUGS: dict[str, tuple[str, str, set[str]]] = {
+    # one feature that is missing is one requirement that is not met
+    "calc_server.py": ('    "**": power,\n', "", {"dialogue"}),
+    # whoever speaks hears himself
+    "chat_server.py": (
+        'self.tell(self.others(member), f"{member.name}: ',
+        'self.tell(list(self.members.values()), f"{member.name}: ',
+        {"reaches the others"},
+    ),
+    # it shows what it has sent
+    "echo_client.py": ("if echo != message:", "if not echo:", {"shows what came"}),
+    # nothing is written
+    "email_builder.py": ("with replacing(args.output) as file:", "with open(os.devnull, 'wb') as file:", {"output"}),
+    # one recv is one file
+    "file_client.py": ("        while left:\n", "        if left:\n", {"works with our file_server.py"}),
+    # names lead out
+    "http_server.py": (
+        "    path = inside(root, os.path.join(root, *map(os.fsdecode, names)))\n",
+        "    path = os.path.realpath(os.path.join(root, *map(os.fsdecode, names)), strict=True)\n",
+        {"stays inside"},
+    ),
+    # what is not there has a value
+    "json_client.py": (
+        'return fail(f"no such key: {key!r}")',
+        "return 0",
+        {"works with our json_server.py: a key that is missing"},
+    ),
+    # dots are not doubled, and not halved
+    "smtp_client.py": ('message.replace(b"\\r\\n.", b"\\r\\n..")', "message", {"works with our smtp_server.py"}),
+    "smtp_server.py": ('data.replace(b"\\r\\n.", b"\\r\\n")', "data", {"works with our smtp_client.py"}),
+    # other words and another order do no harm
+    "fetch_page.py": ('yield f"{name}: {text(value)}"', 'yield f"{name.upper()} is {text(value)}"', set()),
+    "json_server.py": ("json.dumps(reply)", "json.dumps(dict(reversed(reply.items())), separators=(',', ':'))", set()),
+    "sum_client.py": ("    show(answer", "    show('The sum is:')\n    show(answer", set()),
+}
+SMUGGLED: dict[str, tuple[str, str, set[str]]] = {
+    # line ends are mended in a message
+    "smtp_server.py": (
+        "            data += piece\n",
+        "            data += piece\n            data[:] = re.sub(rb'(?<!\\r)\\n', b'\\r\\n', data)\n",
+        {"ends a message at one place"},
+    ),
+}
 SECRET = (  # the secret is sent to the client
     "guess_server.py",
     'connection.sendall(f"Guess',
@@ -96,8 +139,7 @@ def grade(folder: Path, patience: str = "2") -> dict[str, Any]:
     """Run the checks on the scripts in `folder`; return the report."""
     report = folder / "report.json"
     words = [
-        "--solutions",
-        str(folder),
+        f"--solutions={folder}",
         "--report",
         str(report),
         "--patience",
@@ -122,15 +164,18 @@ def unmet(row: dict[str, Any]) -> set[str]:
 
 @pytest.mark.big
 @pytest.mark.timeout(300)
-def test_each_bug_gets_its_verdict(tmp_path: Path) -> None:
-    for script, (old, new, _) in BUGS.items():
+@pytest.mark.parametrize("bugs", [BUGS, MORE_BUGS, SMUGGLED], ids=["common", "more", "smuggled"])
+def test_each_bug_gets_its_verdict(bugs: dict[str, tuple[str, str, set[str]]], tmp_path: Path) -> None:
+    for script, (old, new, _) in bugs.items():
         text = (ROOT / script).read_text(encoding="utf-8")
         assert old in text
         (tmp_path / script).write_text(text.replace(old, new), encoding="utf-8")
     report = grade(tmp_path)
-    for script, (_, _, expected) in BUGS.items():
-        assert unmet(report[script]) == expected, script
-        assert report[script]["verdict"] == ("partly" if expected else "met")
+    for script, (_, _, expected) in bugs.items():
+        row = report[script]
+        some = set(row["requirements"]) - expected - {"--help", "says that nobody listens"}
+        assert unmet(row) == expected, script
+        assert row["verdict"] == ("met" if not expected else "partly" if some else "not")
     assert report["calc_client.py"]["verdict"] == "missing"
 
 
@@ -168,6 +213,7 @@ def test_skeletons_run_and_fail_politely(tmp_path: Path) -> None:
 @pytest.mark.big
 def test_feedback_says_what_happened(tmp_path: Path) -> None:
     (tmp_path / "sum_client.py").write_text("import sys\nif '--help' in sys.argv: print('usage')\nelse: print(7)\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nminversion = 99\n")  # the learner's own
     report = grade(tmp_path, "2")
     row = report["sum_client.py"]
     assert (row["verdict"], row["met"], row["of"]) == ("not", 1, 3)
