@@ -34,8 +34,8 @@ def test_solution(
     verdicts = request.config.stash[grading.VERDICTS]
     before = {asked for one, asked, feedback in verdicts if one == script and feedback}
     feedback = None
-    if "takes connections" in before:
-        feedback = f"{script}: {name}: not tried, because it does not start: see 'takes connections'"
+    if first := next((one for one in before if one == "takes connections" or name.startswith(f"{one}: ")), None):
+        feedback = f"{script}: {name}: not tried: see {first!r}"
     else:
         try:
             asked.check(path)

@@ -92,7 +92,11 @@ MORE_BUGS: dict[str, tuple[str, str, set[str]]] = {
     # nothing is written
     "email_builder.py": ("with replacing(args.output) as file:", "with open(os.devnull, 'wb') as file:", {"output"}),
     # one recv is one file
-    "file_client.py": ("        while left:\n", "        if left:\n", {"works with our file_server.py"}),
+    "file_client.py": (
+        "        while left:\n",
+        "        if left:\n",
+        {"works with our file_server.py", "works with our file_server.py: a file that is missing"},
+    ),
     # names lead out
     "http_server.py": (
         "    path = inside(root, os.path.join(root, *map(os.fsdecode, names)))\n",
@@ -208,6 +212,9 @@ def test_skeletons_run_and_fail_politely(tmp_path: Path) -> None:
     for script in ("guess_server.py", "url_tools.py"):
         result = command(tmp_path / script)
         assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{script}: error: not written yet\n")
+    for path in set(tmp_path.iterdir()) - {tmp_path / f"{name}_client.py" for name in ("echo", "json", "file")}:
+        path.unlink()
+    assert {row["verdict"] for row in grade(tmp_path).values()} == {"not", "missing"}
 
 
 @pytest.mark.big
