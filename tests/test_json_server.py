@@ -83,3 +83,15 @@ def test_largest_request_is_read_in_linear_time() -> None:
         reply = json.loads(client.ask(json.dumps({"data": {"a": text}, "key": "a"})))
         assert time.monotonic() - start < 10
     assert reply == {"found": True, "value": text}
+
+
+@pytest.mark.big
+def test_a_slow_reader_is_not_idle() -> None:
+    """Ten megabytes in two seconds, of which none is silent, with a time limit of half a second."""
+    with Server(ROOT / "json_server.py", "--quiet", "--timeout", "0.5") as server, LineClient(server.address) as client:
+        client.send(request({"a": "x" * 10_000_000}, "a") + b"\n")
+        data = b""
+        for _ in range(40):
+            time.sleep(0.05)  # what is tested is time
+            data += client.stream.read(250_000)
+        assert (data + client.stream.readline())[-4:] == b'x"}\n'

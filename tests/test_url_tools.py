@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
 import random
+from contextlib import redirect_stdout
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 
 from conftest import command
-from url_tools import EXAMPLE, append_param, get_param, get_params, remove_param, set_param
+from url_tools import EXAMPLE, append_param, get_param, get_params, main, remove_param, set_param
 
 SCRIPT = "url_tools.py"
 
@@ -148,3 +150,10 @@ def test_goes_on_after_what_is_no_url() -> None:
 @pytest.mark.parametrize("args", [["http://h/", "--set", "a"], ["--get", "a"]], ids=["no-value", "no-url"])
 def test_wrong_usage(args: list[str]) -> None:
     assert command(SCRIPT, *args).returncode == 2
+
+
+def test_any_stdout_will_do() -> None:
+    """Also one without an encoding. For one script: show() is the same in all."""
+    with redirect_stdout(io.StringIO()) as stdout:
+        assert main([EXAMPLE, "--get", "id"]) == 0
+    assert stdout.getvalue() == "123\n"
