@@ -250,10 +250,10 @@ def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subproc
     return subprocess.CompletedProcess([str(path), *args], code or 0, out, err)
 
 
-def with_few_descriptors(script: Path, folder: Path) -> Path:
-    """Return a copy of `script` in `folder` that may open 20 files and sockets only."""
+def limited(script: Path, folder: Path, kind: str, most: int) -> Path:
+    """Return a copy of `script` in `folder` that has `most` of what the resource limit `kind` bounds."""
     copy = folder / script.name
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
+    limit = f"import resource; resource.setrlimit(resource.{kind}, ({most}, {most}))"
     text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
     copy.write_text(text, encoding="utf-8")
     return copy

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import battery
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_port, with_few_descriptors
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_port, limited
 
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SERVERS = battery.line_servers()
@@ -168,7 +168,7 @@ def test_ipv6(script: Path, tmp_path: Path) -> None:
 def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
     """Out of descriptors it waits, without spinning, and answers again as soon as there are some."""
     battery.prepare(script, tmp_path)
-    with Server(with_few_descriptors(script, tmp_path), *battery.options(script), cwd=tmp_path) as server:
+    with Server(limited(script, tmp_path, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=tmp_path) as server:
         clients = [LineClient(server.address) for _ in range(40)]
         assert server.process.stderr
         for line in server.process.stderr:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from battery import CROWD
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, limited
 from greeting_server import greeting, record
 
 SCRIPT = ROOT / "greeting_server.py"
@@ -82,12 +82,9 @@ def test_full_disk_does_not_silence_the_server(tmp_path: Path) -> None:
 @pytest.mark.skipif(WINDOWS, reason="no file size limit")
 def test_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     """With room for two lines and a half, one of them there before, without an end."""
-    limited = tmp_path / SCRIPT.name
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (115, 115))"
-    text = SCRIPT.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
-    limited.write_text(text, encoding="utf-8")
+    script = limited(SCRIPT, tmp_path, "RLIMIT_FSIZE", 115)
     (tmp_path / "log").write_text("before")
-    with Server(limited, "--log", "log", cwd=tmp_path) as server:
+    with Server(script, "--log", "log", cwd=tmp_path) as server:
         for _ in range(4):
             with LineClient(server.address) as client:
                 assert client.rest().startswith(b"Time: ")

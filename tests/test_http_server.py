@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running, with_few_descriptors
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, limited, running
 from http_server import byte_range, human, locate, media_type, serve_files
 
 SCRIPT = ROOT / "http_server.py"
@@ -288,7 +288,7 @@ def test_other_forms_of_requests(site: tuple[str, int]) -> None:
 
 @pytest.mark.skipif(WINDOWS, reason="no limit to lower")
 def test_out_of_descriptors_is_not_not_found(tmp_path: Path) -> None:
-    with Server(with_few_descriptors(SCRIPT, tmp_path), "--directory", str(tmp_path)) as server:
+    with Server(limited(SCRIPT, tmp_path, "RLIMIT_NOFILE", 20), "--directory", str(tmp_path)) as server:
         clients = [LineClient(server.address) for _ in range(30)]
         assert server.process.stderr
         clients[0].send(b"GET /http_server.py HTTP/1.1\r\n\r\n")

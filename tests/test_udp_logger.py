@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, Server, command
+from conftest import ROOT, TIMEOUT, WINDOWS, Server, command, limited
 from udp_logger import entry
 
 SCRIPT = ROOT / "udp_logger.py"
@@ -152,11 +152,8 @@ def test_file_that_cannot_be_opened(output: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(WINDOWS, reason="no file size limit")
 def test_full_disk(tmp_path: Path) -> None:
     """With room for some lines and a half the file keeps the whole ones, and the error tells how many are not in it."""
-    limited = tmp_path / SCRIPT.name
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
-    text = SCRIPT.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
-    limited.write_text(text, encoding="utf-8")
-    with Server(limited, "--quiet", cwd=tmp_path) as server, sender() as client:
+    script = limited(SCRIPT, tmp_path, "RLIMIT_FSIZE", 1000)
+    with Server(script, "--quiet", cwd=tmp_path) as server, sender() as client:
         os.kill(server.process.pid, signal.SIGSTOP)
         for _ in range(100):
             client.sendto(b"abc", server.address)
