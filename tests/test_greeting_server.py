@@ -91,4 +91,4 @@ def test_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
         code, _, err = server.stop()
     before, *lines, rest = (tmp_path / "log").read_text().split("\n")
     assert (code, before, [line.count("\t") for line in lines], rest) == (0, "before", [2, 2], "")
-    assert err.count("Cannot write down") == 2
+    assert err.count("Cannot record") == 2
