@@ -12,20 +12,20 @@
     C: QUIT
     S: BYE
 
-A message is a line (LF or CRLF), or what arrives in one piece without a line
-ending: a client that sends just "Hello" and waits gets its echo at once. The
-four commands are answered, not echoed and not counted. Any bytes, any length.
-A piece of more than 4096 bytes is data: one message, in which no command is
-looked for. With --raw there are no commands at all.
-With --password PASSWORD a client first sends "AUTH PASSWORD", and gets "OK".
+A message is a line (LF or CRLF), or what recv() returns without a line ending:
+a client that sends just "Hello" and waits gets its echo at once. The four
+commands are answered, not echoed and not counted. Any bytes, any length; more
+than 4096 bytes in one piece are data, and not searched for lines and commands.
+With --raw there are no commands at all. With --password PASSWORD a client first
+sends "AUTH PASSWORD", and gets "OK".
 
 Try it:
 
     python3 echo_server.py
     nc localhost 9000  # in another terminal
 
-Left out: a command that arrives in pieces ("ST", then "ATS") is not a command.
-To wait for the rest of the line would make "Hello" wait, too.
+Left out: a command that arrives in two pieces ("ST", then "ATS") is not
+recognized. Waiting for the rest of a line would make "Hello" wait, too.
 
 Experiment:
 
@@ -57,13 +57,13 @@ from typing import Any
 
 HOST, PORT = "localhost", 9000
 TIMEOUT = 30.0  # seconds without a byte
-PIECE = 64 * 1024  # bytes to ask for at once; more is slower, as malloc() would map and unmap it
-MAX_TEXT = 4096  # bytes of a piece in which lines and commands are looked for
+PIECE = 64 * 1024  # bytes to ask for at once
+MAX_TEXT = 4096  # bytes: a longer piece is not searched for lines and commands
 MAX_SHOWN = 200  # characters of a message in the log and in HISTORY
 MAX_KEPT = 4 * MAX_SHOWN  # bytes: a character of UTF-8 has up to 4
 MAX_ATTEMPTS = 3  # wrong passwords
 MAX_DATAGRAM = 65_535  # bytes
-LOWEST_PORT = 1024  # a datagram from below may come from another echo service: an endless loop
+LOWEST_PORT = 1024  # a datagram from a lower port may be another echo service's: an endless loop
 
 Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
@@ -71,7 +71,7 @@ log = logging.getLogger(__name__)
 
 
 class Totals:
-    """What all clients did. The lock is needed: of two `+=` at the same time one can get lost."""
+    """What all clients did. If two threads run `+=` at once, one can be lost: hence the lock."""
 
     def __init__(self) -> None:
         self.clients = self.connected = self.messages = self.size = 0  # size in bytes
@@ -79,12 +79,12 @@ class Totals:
 
 
 class Client:
-    """What the server knows of one client. Only that client's thread uses it."""
+    """What the server knows about one client. Only that client's thread uses it."""
 
     def __init__(self, options: Namespace) -> None:
         self.messages = self.size = self.attempts = 0  # size in bytes
         self.history: deque[bytes] = deque(maxlen=options.history)
-        self.times: deque[float] = deque(maxlen=options.rate)  # of the last messages
+        self.times: deque[float] = deque(maxlen=options.rate)  # when messages arrived
         self.authenticated = not options.password
         self.leaving = False
 
@@ -117,7 +117,7 @@ def handle_client(
 
 
 def split_messages(piece: bytes) -> list[bytes]:
-    """Return the messages in what arrived at once: its lines, or else the piece as it is."""
+    """Return the messages in what arrived at once: its lines, or all of it."""
     if len(piece) > MAX_TEXT:
         return [piece]
     return BytesIO(piece).readlines()  # bytes.splitlines() would split at a lone CR, too
@@ -130,7 +130,7 @@ def handle_message(
     line = message.removesuffix(b"\n").removesuffix(b"\r")
     if options.password and (not client.authenticated or is_auth(line)):
         return authenticate(line, client, options.password)
-    text = show(line) if log.isEnabledFor(logging.INFO) else ""
+    text = show(line) if log.isEnabledFor(logging.INFO) else ""  # escaping takes time
     log.info("Received: %s", text)
     if not options.raw and (reply := run_command(line, client, totals)):
         return reply
@@ -149,7 +149,7 @@ def handle_message(
 
 
 def run_command(line: bytes, client: Client, totals: Totals) -> bytes:
-    """Return the reply to a command; nothing if `line` is none."""
+    """Return the reply to a command; b"" if `line` is not one."""
     if line == b"QUIT":
         client.leaving = True
         return b"BYE\n"
@@ -171,7 +171,7 @@ def is_auth(line: bytes) -> bool:
 
 def authenticate(line: bytes, client: Client, password: bytes) -> bytes:
     """Return the reply to AUTH, or to what comes before it. Neither is logged: it may be secret."""
-    if hmac.compare_digest(line, b"AUTH " + password):  # the time == takes tells how much is right
+    if hmac.compare_digest(line, b"AUTH " + password):  # == tells by its time how much is right
         client.authenticated = True
         return b"OK\n"
     client.attempts += is_auth(line)
@@ -207,21 +207,22 @@ def echo_datagrams(listener: socket.socket, stop: threading.Event | None = None)
 # The rest is the same in every server: a thread for each client, and the command line.
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
-POLL = 0.05  # seconds between two looks at `stop`, which cannot wake accept()
-LINGER = 1.0  # seconds for a client to take the last reply and close
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds for a client to read the last reply and close
 
 
 def serve(
     listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
 ) -> None:
-    """Run `handle_client(connection, address)` in a thread for each client until `stop` is set.
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
 
-    `listener` is bound and listening. `handle_client` returns a summary for the log. On the
-    way out, also by KeyboardInterrupt, live connections are shut down and all threads joined.
+    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
+    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
+    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
     """
     connections: set[socket.socket] = set()
 
-    def handle(connection: socket.socket, address: Address) -> None:
+    def run_client(connection: socket.socket, address: Address) -> None:
         log.info("Connection from %s", address)
         try:
             with connection:
@@ -231,23 +232,23 @@ def serve(
             log.info("Connection closed %s: %s", address, summary)
         except OSError as error:
             log.info("Connection lost %s: %s", address, error)
-        except Exception:  # a bug costs one client; the pool would not even tell
+        except Exception:  # a bug costs one client; the pool swallows exceptions
             log.exception("Connection failed %s", address)
         connections.remove(connection)
 
     listener.settimeout(POLL)
-    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # starts threads as needed, and uses them again
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
         try:
             while not (stop and stop.is_set()):
                 try:
                     connection, address = listener.accept()
                     connections.add(connection)
-                    pool.submit(handle, connection, address)
+                    pool.submit(run_client, connection, address)
                 except TimeoutError:
                     pass
                 except (OSError, RuntimeError) as error:  # out of file descriptors or threads
                     log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # or this loop would spin
+                    time.sleep(POLL)  # let some clients leave; do not spin
         finally:
             for connection in list(connections):
                 with suppress(OSError):
@@ -257,8 +258,8 @@ def serve(
 def hang_up(connection: socket.socket) -> None:
     """End `connection` so that the last reply arrives.
 
-    To close a socket with unread bytes resets the connection, and the reset can destroy a reply
-    on its way. So send the end of the stream, and read until the client closes as well.
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
     """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -287,8 +288,8 @@ def escape(text: str | bytes) -> str:
 def stay_on_one_core() -> None:
     """Keep all threads on one core: 4 times as fast with 50 busy clients.
 
-    The threads take turns at one lock (the GIL), and to wake another core for a turn takes longer
-    than the turn. Pythons without that lock use all cores.
+    The threads take turns at one lock (the GIL), and waking another core for a turn takes longer
+    than the turn itself. A Python without the GIL uses all cores.
     """
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         with suppress(AttributeError, OSError):  # Linux only
@@ -308,13 +309,15 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         default=TIMEOUT,
         metavar="SECONDS",
-        help="disconnect a client that is idle for so long, 0: never (default: %(default)g)",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
     )
     option("--quiet", action="store_true", help="log errors only")
     option("--udp", action="store_true", help="echo datagrams instead, without commands")
     option("--raw", action="store_true", help="no commands: every piece is echoed")
     option("--password", help="ask for AUTH PASSWORD first (default: $ECHO_PASSWORD)")
-    option("--rate", type=int, metavar="N", help="messages per second and client (default: any)")
+    option(
+        "--rate", type=int, metavar="N", help="messages per second and client (default: unlimited)"
+    )
     option("--history", type=int, default=10, metavar="N", help="messages kept (default: 10)")
     args = parser.parse_args(argv)
     if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):

@@ -18,10 +18,10 @@ that.
 
 Experiment:
 
-    - Address: {address[0]}
-    + Address: localhost
-    `pytest -k "greeting_server and same"` fails: the client asked for its own
-    address, as the server sees it.
+    - connection.sendall(text.encode())
+    + connection.sendall(greeting(connection.getsockname(), now).encode())
+    `pytest -k "greeting_server and same"` fails: getsockname() is this end of
+    the connection, and the client asked for its own.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 HOST, PORT = "localhost", 9006
-TIMEOUT = 10.0  # seconds for a client to take the greeting
+TIMEOUT = 10.0  # seconds for a client to read the greeting
 LOG = "connections.txt"
 
 Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
@@ -78,12 +78,12 @@ def handle_client(
 
 
 def open_for_append(path: str) -> BinaryIO:
-    """Open a file for append_line(). Raises OSError."""
-    file = open(path, "a+b", buffering=0)  # unbuffered: a line is in the file when write() returns
-    with suppress(OSError):  # an empty file has no last byte, a device has none either
+    """Open a file for append_line(), unbuffered: each write is in the file. Raises OSError."""
+    file = open(path, "a+b", buffering=0)  # noqa: SIM115
+    with suppress(OSError):  # raised by an empty file and by a device: they have no last byte
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
-            file.write(b"\n")  # or the first line would continue one that was cut off
+            file.write(b"\n")  # end a line that was cut off, when the machine crashed for example
     return file
 
 
@@ -91,7 +91,7 @@ def append_line(file: BinaryIO, line: str) -> None:
     """Append the whole line, or nothing if the disk is full. Raises OSError."""
     data = line.encode()
     written = file.write(data)  # in one call, so that lines of several threads do not mix
-    if written < len(data):
+    if written < len(data):  # only the beginning had room: take it back
         file.truncate(os.fstat(file.fileno()).st_size - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -99,21 +99,22 @@ def append_line(file: BinaryIO, line: str) -> None:
 # The rest is the same in every server: a thread for each client, and the command line.
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
-POLL = 0.05  # seconds between two looks at `stop`, which cannot wake accept()
-LINGER = 1.0  # seconds for a client to take the last reply and close
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds for a client to read the last reply and close
 
 
 def serve(
     listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
 ) -> None:
-    """Run `handle_client(connection, address)` in a thread for each client until `stop` is set.
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
 
-    `listener` is bound and listening. `handle_client` returns a summary for the log. On the
-    way out, also by KeyboardInterrupt, live connections are shut down and all threads joined.
+    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
+    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
+    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
     """
     connections: set[socket.socket] = set()
 
-    def handle(connection: socket.socket, address: Address) -> None:
+    def run_client(connection: socket.socket, address: Address) -> None:
         log.info("Connection from %s", address)
         try:
             with connection:
@@ -123,23 +124,23 @@ def serve(
             log.info("Connection closed %s: %s", address, summary)
         except OSError as error:
             log.info("Connection lost %s: %s", address, error)
-        except Exception:  # a bug costs one client; the pool would not even tell
+        except Exception:  # a bug costs one client; the pool swallows exceptions
             log.exception("Connection failed %s", address)
         connections.remove(connection)
 
     listener.settimeout(POLL)
-    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # starts threads as needed, and uses them again
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
         try:
             while not (stop and stop.is_set()):
                 try:
                     connection, address = listener.accept()
                     connections.add(connection)
-                    pool.submit(handle, connection, address)
+                    pool.submit(run_client, connection, address)
                 except TimeoutError:
                     pass
                 except (OSError, RuntimeError) as error:  # out of file descriptors or threads
                     log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # or this loop would spin
+                    time.sleep(POLL)  # let some clients leave; do not spin
         finally:
             for connection in list(connections):
                 with suppress(OSError):
@@ -149,8 +150,8 @@ def serve(
 def hang_up(connection: socket.socket) -> None:
     """End `connection` so that the last reply arrives.
 
-    To close a socket with unread bytes resets the connection, and the reset can destroy a reply
-    on its way. So send the end of the stream, and read until the client closes as well.
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
     """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -172,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         default=TIMEOUT,
         metavar="SECONDS",
-        help="disconnect a client that is idle for so long, 0: never (default: %(default)g)",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
     )
     option("--quiet", action="store_true", help="log errors only")
     option("--log", default=LOG, metavar="FILE", help="append to this file (default: %(default)s)")
@@ -197,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; let `kill`, or Ctrl-Break on Windows, do the same.
+    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
     signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
     with listener, file, suppress(KeyboardInterrupt):
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)

@@ -6,15 +6,15 @@
 Each number is followed by "|". A "." where a number would begin ends the list;
 the server answers with the sum and hangs up. Numbers are written like 12, -12
 or 0.5 (not .5, since that would end the list) and have at most 4000 digits.
-Whitespace around a number is ignored. The list may be of any length: it is
-added up as it arrives.
+Anything else is answered like "ERROR not a number: 'x'". Whitespace around a
+number is ignored. The list may be of any length: it is added up as it arrives.
 
 Try it:
 
     python3 sum_server.py
     echo '1|2|3|.' | nc 127.0.0.1 1234  # in another terminal
 
-Left out: exponents (1e3), fractions (1/3), digits of other scripts.
+Left out: exponents (1e3), fractions (1/3), digits other than 0 to 9.
 
 Experiment:
 
@@ -52,9 +52,9 @@ log = logging.getLogger(__name__)
 
 
 def read_numbers(pieces: Iterable[bytes]) -> Iterator[Decimal]:
-    """Yield the numbers of the list that arrives in `pieces`, which end anywhere.
+    """Yield the numbers of the list that arrives in `pieces`; a piece may end inside a number.
 
-    Raises ValueError if something is not a number, or the list has no end.
+    Raises ValueError if something is not a number, or the list is incomplete.
     """
     rest = b""
     for piece in pieces:
@@ -65,9 +65,9 @@ def read_numbers(pieces: Iterable[bytes]) -> Iterator[Decimal]:
             yield parse_number(number)
         if rest.lstrip().startswith(b"."):
             return
-        rest = re.sub(rb"\s+", b" ", rest)  # or a flood of spaces would fill the memory
+        rest = re.sub(rb"\s+", b" ", rest)  # a flood of spaces must not fill the memory
         if len(rest) > MAX_NUMBER:
-            yield parse_number(rest)
+            parse_number(rest)  # raises ValueError
     raise ValueError("the list has no end: the '.' is missing")
 
 
@@ -88,8 +88,9 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
     """Answer one client with the sum of its list; return a summary for the log."""
     connection.settimeout(timeout or None)
     total, count = Decimal(0), 0
+    pieces = iter(partial(connection.recv, 65536), b"")  # calls recv(65536) until it returns b""
     try:
-        for number in read_numbers(iter(partial(connection.recv, 65536), b"")):
+        for number in read_numbers(pieces):
             total = EXACT.add(total, number)
             count += 1
         reply = format_number(total)
@@ -104,21 +105,22 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 # The rest is the same in every server: a thread for each client, and the command line.
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
-POLL = 0.05  # seconds between two looks at `stop`, which cannot wake accept()
-LINGER = 1.0  # seconds for a client to take the last reply and close
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds for a client to read the last reply and close
 
 
 def serve(
     listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
 ) -> None:
-    """Run `handle_client(connection, address)` in a thread for each client until `stop` is set.
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
 
-    `listener` is bound and listening. `handle_client` returns a summary for the log. On the
-    way out, also by KeyboardInterrupt, live connections are shut down and all threads joined.
+    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
+    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
+    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
     """
     connections: set[socket.socket] = set()
 
-    def handle(connection: socket.socket, address: Address) -> None:
+    def run_client(connection: socket.socket, address: Address) -> None:
         log.info("Connection from %s", address)
         try:
             with connection:
@@ -128,23 +130,23 @@ def serve(
             log.info("Connection closed %s: %s", address, summary)
         except OSError as error:
             log.info("Connection lost %s: %s", address, error)
-        except Exception:  # a bug costs one client; the pool would not even tell
+        except Exception:  # a bug costs one client; the pool swallows exceptions
             log.exception("Connection failed %s", address)
         connections.remove(connection)
 
     listener.settimeout(POLL)
-    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # starts threads as needed, and uses them again
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
         try:
             while not (stop and stop.is_set()):
                 try:
                     connection, address = listener.accept()
                     connections.add(connection)
-                    pool.submit(handle, connection, address)
+                    pool.submit(run_client, connection, address)
                 except TimeoutError:
                     pass
                 except (OSError, RuntimeError) as error:  # out of file descriptors or threads
                     log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # or this loop would spin
+                    time.sleep(POLL)  # let some clients leave; do not spin
         finally:
             for connection in list(connections):
                 with suppress(OSError):
@@ -154,8 +156,8 @@ def serve(
 def hang_up(connection: socket.socket) -> None:
     """End `connection` so that the last reply arrives.
 
-    To close a socket with unread bytes resets the connection, and the reset can destroy a reply
-    on its way. So send the end of the stream, and read until the client closes as well.
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
     """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -177,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         default=TIMEOUT,
         metavar="SECONDS",
-        help="disconnect a client that is idle for so long, 0: never (default: %(default)g)",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
     )
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
@@ -196,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; let `kill`, or Ctrl-Break on Windows, do the same.
+    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
     signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
     with listener, suppress(KeyboardInterrupt):
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)

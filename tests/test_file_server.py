@@ -16,7 +16,7 @@ import pytest
 
 from battery import CROWD
 from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
-from file_server import catalogue, converse, meant, serve, written
+from file_server import decode_name, encode_name, handle_client, list_files, serve
 
 SCRIPT = ROOT / "file_server.py"
 BIG = random.Random(8).randbytes(3_000_000)
@@ -33,7 +33,7 @@ NAMES |= {"\udcff": r"\udcff", "\\n": r"\\n", "\u2028": r"\u2028", "tab\t": r"ta
 
 def serving(folder: Path, timeout: float = TIMEOUT) -> AbstractContextManager[Any]:
     """A server in this process."""
-    return running(serve, partial(converse, root=os.path.realpath(folder), timeout=timeout))
+    return running(serve, partial(handle_client, root=os.path.realpath(folder), timeout=timeout))
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ class FileClient(LineClient):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names(name: str) -> None:
-    assert written(name) == NAMES[name]
-    assert meant(NAMES[name]) == name
+    assert encode_name(name) == NAMES[name]
+    assert decode_name(NAMES[name]) == name
 
 
 @pytest.mark.parametrize("text", ["\\", "a\\b", r"\x1", r"\xZZ", r"\u12", r"\\\a", r"\N{DASH}", r"\101"])
 def test_no_names(text: str) -> None:
     with pytest.raises(ValueError, match="escape"):
-        meant(text)
+        decode_name(text)
 
 
 def test_many_requests_over_one_connection(address: Any) -> None:
@@ -299,8 +299,8 @@ def test_deep_folders(tmp_path: Path) -> None:
         assert client.names() == []
 
 
-def test_catalogue_of_nothing(tmp_path: Path) -> None:
-    assert catalogue(str(tmp_path)) == []
+def test_list_of_nothing(tmp_path: Path) -> None:
+    assert list_files(str(tmp_path)) == []
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
