@@ -216,7 +216,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
     path = ROOT / script
-    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client")):
+    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client", "chat_client")):
         return called(path, list(args), stdin, cwd)
     return subprocess.run(
         [sys.executable, str(path), *args],
