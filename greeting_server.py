@@ -56,7 +56,8 @@ def record(address: Address, now: datetime) -> str:
 
 def appending(path: str) -> int:
     """Open a file, to append whole lines to it, and return its descriptor. Raises OSError."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    binary = getattr(os, "O_BINARY", 0)  # or Windows writes CR LF for LF
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o666)
     with suppress(OSError), open(path, "rb") as old:
         old.seek(-1, os.SEEK_END)
         if old.read(1) != b"\n":
