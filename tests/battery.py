@@ -177,7 +177,7 @@ def hostile(address: Any, data: bytes) -> bytes:
             except OSError:
                 pass  # refused before the end: the server's right
 
-        thread = threading.Thread(target=send)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         try:
             return client.rest()
@@ -219,7 +219,7 @@ def slow_reader(address: Any, talk: Dialogue) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(TIMEOUT)
         connection.connect(address[:2])
-        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,))
+        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,), daemon=True)
         thread.start()
         thread.join(STALL)
         with connection.makefile("rb") as lines:

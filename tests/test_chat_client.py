@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, scripted
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, scripted, started
 
 SERVER = ROOT / "chat_server.py"
 on_a_terminal = pytest.mark.skipif(WINDOWS, reason="no pty")
@@ -58,7 +58,7 @@ def test_name_that_is_none_is_refused_in_private(server: Server) -> None:
 def test_server_lost_before_it_has_read_all() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(listener.getsockname()[1])]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with started(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             connection, _ = listener.accept()
             assert process.stdin
             assert process.stderr
@@ -227,14 +227,9 @@ def test_terminal_without_unicode(server: Server, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(WINDOWS, reason="ends in another way there")
 @pytest.mark.parametrize("shell", ['exec "$@"', 'trap "" INT; exec "$@"'], ids=["foreground", "background"])
 def test_server_gone_while_waiting_for_a_pipe(shell: str, server: Server) -> None:
-    process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    words = ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started(words, text=True, **pipes) as process:
         assert process.stdout
         assert process.stderr
         assert "Welcome" in process.stdout.readline()

@@ -274,7 +274,7 @@ def test_a_file_that_is_swapped_for_a_link(tmp_path: Path) -> None:
             (root / "new").symlink_to("../secret")
             (root / "new").rename(root / "file")
 
-    thread = threading.Thread(target=swap)
+    thread = threading.Thread(target=swap, daemon=True)
     thread.start()
     try:
         with serving(root) as address, FileClient(address) as client:

@@ -131,7 +131,7 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             assert web(f"http://127.0.0.1:{server.server_port}/") == (0, ["a b.txt", "B.TXT", "ü#%.txt"], "")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import battery
-from conftest import ROOT, TIMEOUT, WINDOWS
+from conftest import ROOT, TIMEOUT, WINDOWS, started
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -86,23 +86,22 @@ def test_transcripts(title: str, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     for block in SECTIONS[title]:
         needs(block)
-    started: list[tuple[subprocess.Popen[str], str, list[str], str]] = []
+    servers: list[tuple[subprocess.Popen[bytes], str, list[str], bytes]] = []
     with ExitStack() as stack:
         for block in SECTIONS[title]:
             for command, expected in commands(block):
                 if is_server(command):
-                    process = subprocess.Popen(
+                    server = started(
                         ["python3", *shlex.split(command)[1:]],
+                        bufsize=0,  # or readline() reads ahead, and communicate() does not get what it has read
                         stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT,
-                        text=True,
                         env=environment,
                         cwd=tmp_path,
                     )
-                    stack.callback(process.communicate)
-                    stack.callback(process.kill)
+                    process = stack.enter_context(server)
                     assert process.stdout
-                    started.append((process, command, expected, process.stdout.readline()))
+                    servers.append((process, command, expected, process.stdout.readline()))
                 else:
                     result = subprocess.run(
                         ["bash", "-c", command],
@@ -115,10 +114,10 @@ def test_transcripts(title: str, tmp_path: Path) -> None:
                         check=False,
                     )
                     compare(command, result.stdout, expected)
-        for process, command, expected, first in started:
+        for process, command, expected, first in servers:
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=TIMEOUT)
-            compare(command, first + output, [line for line in expected if line != "^C"])
+            compare(command, (first + output).decode(), [line for line in expected if line != "^C"])
 
 
 def test_there_are_transcripts() -> None:

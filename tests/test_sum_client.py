@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import ROOT, Server, command, scripted
+from conftest import ROOT, Server, command, scripted, started
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_numbers_from_stdin(port: str) -> None:
 def test_numbers_go_out_as_they_come() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = [sys.executable, str(ROOT / "sum_client.py"), "--port", str(listener.getsockname()[1])]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with started(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             connection, _ = listener.accept()
             with connection, connection.makefile("rb") as stream:
                 assert process.stdin
