@@ -320,6 +320,14 @@ def limited(script: Path, folder: Path, kind: str, most: int) -> Path:
     return copy
 
 
+def huge(path: Path) -> int:
+    """Make a file that is larger than all buffers between a server and a client; return its size."""
+    size = 1 << 30
+    with open(path, "wb") as file:
+        file.truncate(size)  # without a byte on the disk, where the file system can do so
+    return size
+
+
 def free_port() -> int:
     """Return a port on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, limited, running
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, huge, limited, running
 from http_server import byte_range, human, locate, media_type, serve_files
 
 SCRIPT = ROOT / "http_server.py"
@@ -323,14 +323,14 @@ def test_hostile_requests(site: tuple[str, int], request_: bytes) -> None:
 
 
 def test_a_file_that_shrinks_ends_the_connection(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with showing(tmp_path) as address, socket.create_connection(address, TIMEOUT) as connection:
         connection.sendall(b"GET /file HTTP/1.1\r\n\r\n")
         received = len(connection.recv(1000))
         os.truncate(tmp_path / "file", 1000)
         while piece := connection.recv(1 << 20):
             received += len(piece)
-    assert received < 50_000_000
+    assert received < size
 
 
 def test_command_stops_with_clients_and_logs(tmp_path: Path) -> None:

@@ -127,13 +127,34 @@ def test_there_are_transcripts() -> None:
 @pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
 def test_first_command_runs_the_main_job(tmp_path: Path) -> None:
     """The README's first command, as it stands there, in an empty folder with the two scripts."""
+    needs_port(9000)
+    result = first_command(tmp_path)
+    assert "Received: Python" in result.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
+@pytest.mark.parametrize("listening", [False, True])
+def test_first_command_where_the_port_is_taken(listening: bool, tmp_path: Path) -> None:
+    """It ends, and the server's error is all that it says."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:
+            other.listen()
+        port = other.getsockname()[1]
+        result = first_command(tmp_path, f"--port {port}", "--timeout 0.2" if listening else "")
+    assert result.returncode == 1
+    assert set(result.stdout.splitlines()) == ({"Connected to server", "Sent: Hello"} if listening else set())
+    assert re.fullmatch(rf"echo_server\.py: error: cannot listen on localhost:{port}: .+\n", result.stderr)
+
+
+def first_command(folder: Path, options: str = "", patience: str = "") -> subprocess.CompletedProcess[str]:
+    """Run it with more options for both scripts, and for the client, in a folder with nothing but them."""
     match = re.search(r"^```sh\n(python3 echo_server.*)\n```$", README, re.MULTILINE)
     assert match
-    needs_port(9000)
+    line = match[1].replace("echo_server.py", f"echo_server.py {options}")
+    line = line.replace("echo_client.py", f"echo_client.py {options} {patience}")
     for name in ("echo_server.py", "echo_client.py"):
-        shutil.copy(ROOT / name, tmp_path)
-    result = subprocess.run(
-        ["bash", "-c", match[1]], capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path, check=False
-    )
-    assert "Received: Python" in result.stdout
-    assert result.stderr == ""
+        shutil.copy(ROOT / name, folder)
+    words = ["bash", "-c", line]
+    return subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, cwd=folder, check=False)
