@@ -16,7 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, TIMEOUT, LineClient
+import pytest
+
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient
 
 Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
@@ -49,6 +51,8 @@ def prepare(script: Path, folder: Path) -> None:
     *lines, _ = docstring(script).partition("Try it:")[2].split("\n")
     for line in map(str.strip, lines):
         if line and not line.startswith("python3 "):
+            if WINDOWS:
+                pytest.skip(f"for a POSIX shell: {line}")
             subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
 
 

@@ -278,16 +278,10 @@ def command(
     path = ROOT / script
     if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client", "chat_client")):
         return called(path, list(args), stdin, cwd)
-    return subprocess.run(
-        [sys.executable, str(path), *args],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=3 * TIMEOUT,
-        cwd=cwd,
-        check=False,
-    )
+    words = [sys.executable, str(path), *args]
+    data = stdin.encode()  # as it is, on Windows too
+    result = subprocess.run(words, input=data, capture_output=True, timeout=3 * TIMEOUT, cwd=cwd, check=False)
+    return subprocess.CompletedProcess(words, result.returncode, decoded(result.stdout), decoded(result.stderr))
 
 
 def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subprocess.CompletedProcess[str]:

@@ -165,7 +165,7 @@ ESCAPES = [
     r"small\x00",
     r"small\x00.txt",
     "small\0",
-    "small ",
+    *([] if WINDOWS else ["small "]),  # Windows drops spaces at the end of a name: this is "small"
     " small",
     "x" * 300,
     "x/" * 2000,
