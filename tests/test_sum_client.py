@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import ROOT, Server, command, scripted, started
+from conftest import ROOT, Server, command, decoded, scripted, started
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_numbers_go_out_as_they_come() -> None:
                 assert stream.read(8) == b"34|0.5|."
                 connection.sendall(b"37.5\n")
             assert process.stdout
-            assert process.stdout.read() == b"37.5\n"
+            assert decoded(process.stdout.read()) == "37.5\n"
 
 
 @pytest.mark.parametrize("bad", ["abc", "1|2", ".", "1e3"])
