@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -76,7 +77,18 @@ def needs_port(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
             pytest.skip(f"port {port} is taken")
 
 
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Another run of the tests waits: the README names fixed ports."""
+    import fcntl
+
+    with open(Path(tempfile.gettempdir(), f"network-exercises-{os.getuid()}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.skipif(WINDOWS, reason="the transcripts are for a POSIX shell")
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("title", SECTIONS)
 def test_transcripts(title: str, tmp_path: Path) -> None:
     for script in ROOT.glob("*.py"):
@@ -125,6 +137,7 @@ def test_there_are_transcripts() -> None:
 
 
 @pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
+@pytest.mark.usefixtures("alone")
 def test_first_command_runs_the_main_job(tmp_path: Path) -> None:
     """The README's first command, as it stands there, in an empty folder with the two scripts."""
     needs_port(9000)
