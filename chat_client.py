@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,7 @@ HOST, PORT = "localhost", 9001
 TIMEOUT = 10.0  # seconds until the connection stands
 MAX_LINE = 64 * 1024  # bytes; a longer line is shown in parts
 PATIENCE = 0.5  # seconds to wait for a new name, which goes into the prompt
+AGAIN = 0.1  # seconds until the main thread is woken again
 WELCOME = re.compile(r"\* Welcome, you are ([^:]+):.*")
 RENAMED = re.compile(r"\* (\S+) is now (\S+)")
 QUIT = re.compile(r"EXIT|/quit(\s.*)?")
@@ -61,8 +63,10 @@ class Chat:
             return
         if not WAKE:
             os._exit(fail(GONE))
-        if signal.getsignal(WAKE) == self.wake:
+        # Again and again: a signal that comes when the main thread is about to wait, but does not yet, ends no wait.
+        while signal.getsignal(WAKE) == self.wake and not self.leaving:
             signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+            time.sleep(AGAIN)
 
     def wake(self, *_: object) -> None:
         """Leave what the main thread waits for: the server is gone. Raises ConnectionError."""
@@ -89,7 +93,7 @@ class Chat:
         """Yield the lines of stdin."""
         if not self.terminal:
             for line in sys.stdin.buffer if sys.stdin else ():
-                yield os.fsdecode(line.rstrip(b"\r\n"))
+                yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")  # any bytes, on Windows too
             return
         with suppress(EOFError):
             while True:
@@ -98,7 +102,7 @@ class Chat:
     def say(self, line: str) -> None:
         """Send a line. After one that changes the name wait for the answer, so that the next prompt has it."""
         self.heard.clear()
-        self.connection.sendall(os.fsencode(line) + b"\n")
+        self.connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
         if self.terminal and line.upper().startswith(("NAME ", "/NAME ")):
             self.heard.wait(PATIENCE)
 

@@ -42,7 +42,7 @@ POLL = 0.05  # seconds between two looks at the stop event
 LINGER = 1.0  # seconds a client has to take the last reply
 BUFFER = 64 * 1024  # bytes of a reply that go out with its head
 INDEX = "index.html"
-LATEST = datetime(9999, 12, 1).timestamp()  # a date that still can be written
+LATEST = datetime(3000, 1, 1).timestamp()  # a date that Windows, too, can write
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d8dee4; --soft: #59636e; --link: #0757ba; --hover: #f3f6f9 }

@@ -104,7 +104,8 @@ class Journal:
 
 def appending(path: str) -> int:
     """Open a file, to append whole lines to it, and return its descriptor. Raises OSError."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    binary = getattr(os, "O_BINARY", 0)  # or Windows writes CR LF for LF
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o666)
     with suppress(OSError), open(path, "rb") as old:
         old.seek(-1, os.SEEK_END)
         if old.read(1) != b"\n":
@@ -161,9 +162,9 @@ def bind_widely(address: Address, family: int, size: int) -> socket.socket:
 
 def dropped(listener: socket.socket) -> int:
     """Return how many datagrams the kernel had no room for, as far as it tells (Linux does)."""
-    inode = str(os.fstat(listener.fileno()).st_ino)
     for name in ("udp", "udp6"):
         with suppress(OSError):
+            inode = str(os.fstat(listener.fileno()).st_ino)
             for line in Path("/proc/net", name).read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[9] == inode:

@@ -16,7 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, TIMEOUT, LineClient
+import pytest
+
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient
 
 Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
@@ -49,6 +51,8 @@ def prepare(script: Path, folder: Path) -> None:
     *lines, _ = docstring(script).partition("Try it:")[2].split("\n")
     for line in map(str.strip, lines):
         if line and not line.startswith("python3 "):
+            if WINDOWS:
+                pytest.skip(f"for a POSIX shell: {line}")
             subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
 
 
@@ -177,7 +181,7 @@ def hostile(address: Any, data: bytes) -> bytes:
             except OSError:
                 pass  # refused before the end: the server's right
 
-        thread = threading.Thread(target=send)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         try:
             return client.rest()
@@ -219,7 +223,7 @@ def slow_reader(address: Any, talk: Dialogue) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(TIMEOUT)
         connection.connect(address[:2])
-        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,))
+        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,), daemon=True)
         thread.start()
         thread.join(STALL)
         with connection.makefile("rb") as lines:

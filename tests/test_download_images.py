@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, free_port, running
+from conftest import ROOT, TIMEOUT, WINDOWS, free_port, running, started
 from download_images import Images, candidates, data_image, file_name
 from echo_server import serve
 from web import MISBEHAVING, REASONS, Run, drip, page, redirect, website
@@ -234,17 +234,19 @@ def test_jobs_run_at_once(web: Run, tmp_path: Path) -> None:
 @pytest.mark.skipif(WINDOWS, reason="sends signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> None:
-    started = threading.Event()
+    begun = threading.Event()
 
     def begin(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 99\r\n\r\nx")
-        started.set()
+        begun.set()
         with suppress(ConnectionError):
             connection.recv(1)
 
-    with website({"/": page(b"<img src=1.png><img src=2.png>"), "/1.png": begin, "/2.png": image()}) as site:
-        process = subprocess.Popen([sys.executable, ROOT / "download_images.py", site], cwd=tmp_path, stderr=-1)
-        assert started.wait(TIMEOUT)
+    with (
+        website({"/": page(b"<img src=1.png><img src=2.png>"), "/1.png": begin, "/2.png": image()}) as site,
+        started([sys.executable, ROOT / "download_images.py", site], cwd=tmp_path, stderr=-1) as process,
+    ):
+        assert begun.wait(TIMEOUT)
         process.send_signal(number)
         _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, Server, command, free_port
+from conftest import ROOT, TIMEOUT, WINDOWS, Server, command, free_port, started
 
 SCRIPT = ROOT / "echo_client.py"
 ECHO = ROOT / "echo_server.py"
@@ -31,12 +31,12 @@ def peer(converse: Callable[[socket.socket], None]) -> Iterator[list[str]]:
                 connection.settimeout(TIMEOUT)
                 converse(connection)
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
             yield ["--host", "127.0.0.1", "--port", str(listener.getsockname()[1])]
         finally:
-            thread.join()
+            thread.join(TIMEOUT)
 
 
 @pytest.fixture(scope="module")
@@ -282,14 +282,11 @@ def test_closed_pipe_is_no_error() -> None:
 def test_interrupt_is_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "--host", "127.0.0.1", "--port", port],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        connection, _ = listener.accept()
-        with connection:
+        words = [sys.executable, str(SCRIPT), "--host", "127.0.0.1", "--port", port]
+        with (
+            started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+            listener.accept()[0] as connection,
+        ):
             assert connection.recv(100) == b"Hello"
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=TIMEOUT)

@@ -191,7 +191,7 @@ def test_stream_comes_back_byte_for_byte(raw: bool) -> None:
                 client.send(block)
             client.half_close()
 
-        thread = threading.Thread(target=send)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         for number in range(32):
             assert client.stream.read(len(block)) == block, f"block {number}"

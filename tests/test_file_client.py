@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, command, running, scripted
+from conftest import ROOT, TIMEOUT, WINDOWS, command, running, scripted, started
 from file_client import safe
 from file_server import converse, serve
 from web import Run
@@ -215,8 +215,8 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
 
     with running(begin) as address:
         words = [sys.executable, str(ROOT / "file_client.py"), "x", "--host", "127.0.0.1", "--port", str(address[1])]
-        process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE)
-        _, err = process.communicate(timeout=TIMEOUT)
+        with started(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+            _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []
 

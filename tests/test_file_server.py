@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from battery import CROWD
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, huge, running
 from file_server import decode_name, encode_name, handle_client, list_files, serve
 
 SCRIPT = ROOT / "file_server.py"
@@ -76,6 +76,15 @@ class FileClient(LineClient):
     def names(self) -> list[str]:
         count = int(self.ask("LIST").removeprefix("OK "))
         return self.lines(count)
+
+
+def length(client: FileClient) -> int:
+    """Return how many bytes come until the server hangs up."""
+    count = 0
+    with suppress(ConnectionError):
+        while piece := client.stream.read(1 << 20):
+            count += len(piece)
+    return count
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,7 +165,7 @@ ESCAPES = [
     r"small\x00",
     r"small\x00.txt",
     "small\0",
-    "small ",
+    *([] if WINDOWS else ["small "]),  # Windows drops spaces at the end of a name: this is "small"
     " small",
     "x" * 300,
     "x/" * 2000,
@@ -210,11 +219,11 @@ def test_any_name_can_be_fetched(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_ends_the_connection(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with serving(tmp_path) as address, FileClient(address) as client:
-        assert client.ask("GET file") == "OK 50000000"
+        assert client.ask("GET file") == f"OK {size}"
         os.truncate(tmp_path / "file", 1000)
-        assert len(client.rest()) < 50_000_000
+        assert length(client) < size
 
 
 def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
@@ -240,12 +249,19 @@ def test_many_at_once_while_one_does_not_read(address: Any) -> None:
 
 
 def test_who_does_not_read_is_dropped(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
-    with serving(tmp_path, timeout=0.3) as address, FileClient(address) as client:
+    size = huge(tmp_path / "file")
+    dropped = threading.Event()
+
+    def until_dropped(connection: socket.socket, address: Any) -> str:
+        try:
+            return converse(connection, address, root=os.path.realpath(tmp_path), timeout=0.3)
+        finally:
+            dropped.set()
+
+    with running(serve, until_dropped) as address, FileClient(address) as client:
         client.send(b"GET file\n")
-        with serving(tmp_path, timeout=0.3) as other, FileClient(other) as idle:
-            assert idle.rest() == b"ERROR timeout\n"
-        assert len(client.rest()) < 50_000_000
+        assert dropped.wait(TIMEOUT)
+        assert length(client) < size
 
 
 @pytest.mark.skipif(WINDOWS, reason="fills the disk with zeros")
@@ -274,7 +290,7 @@ def test_a_file_that_is_swapped_for_a_link(tmp_path: Path) -> None:
             (root / "new").symlink_to("../secret")
             (root / "new").rename(root / "file")
 
-    thread = threading.Thread(target=swap)
+    thread = threading.Thread(target=swap, daemon=True)
     thread.start()
     try:
         with serving(root) as address, FileClient(address) as client:
@@ -311,10 +327,9 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_kill_in_the_middle(tmp_path: Path) -> None:
     """The client sees the end before the whole file has come."""
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with Server(SCRIPT, "--quiet", cwd=tmp_path) as server, FileClient(server.address) as client:
-        assert client.ask("GET file") == "OK 50000000"
+        assert client.ask("GET file") == f"OK {size}"
         server.process.kill()
         server.process.wait(TIMEOUT)
-        with suppress(ConnectionError):
-            assert len(client.rest()) < 50_000_000
+        assert length(client) < size

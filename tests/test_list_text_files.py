@@ -131,7 +131,7 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             assert web(f"http://127.0.0.1:{server.server_port}/") == (0, ["a b.txt", "B.TXT", "ü#%.txt"], "")
@@ -157,7 +157,7 @@ def test_timeout_is_for_all_folders_together(web: Run) -> None:
             return page(html)
 
     with website(Endless()) as site:
-        code, out, err = web(site, "--recursive", "--timeout", "0.3")
+        code, out, err = web(site, "--recursive", "--timeout", "1")
     assert (code, out[:2]) == (1, ["x.txt", "0/x.txt"])
     assert err == f"list_text_files.py: error: {site}: timed out; try a longer --timeout\n"
 

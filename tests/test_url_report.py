@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, free_port
+from conftest import ROOT, TIMEOUT, WINDOWS, free_port, started
 from url_report import fragments
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
@@ -146,8 +146,10 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
         with suppress(ConnectionError):
             connection.recv(1)
 
-    with website({"/": begin}) as site:
-        process = subprocess.Popen([sys.executable, ROOT / "url_report.py", site], cwd=tmp_path, stderr=-1)
+    with (
+        website({"/": begin}) as site,
+        started([sys.executable, ROOT / "url_report.py", site], cwd=tmp_path, stderr=-1) as process,
+    ):
         _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []
