@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running, started
-from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, converse, serve
+from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, handle_client, serve
 
 SCRIPT = ROOT / "smtp_server.py"
 MAX_SIZE = 1_000_000
@@ -28,7 +28,7 @@ def serving(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
     """A server in this process."""
     options = {"directory": str(folder), "max_size": MAX_SIZE, "user": None, "password": None, "timeout": TIMEOUT}
     args = argparse.Namespace(**{**options, **changes})
-    return running(serve, partial(converse, args=args))
+    return running(serve, partial(handle_client, args=args))
 
 
 class MailClient(LineClient):
@@ -301,10 +301,10 @@ def test_silence_is_ended_with_a_word(tmp_path: Path) -> None:
     with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
         assert mail.say("MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [250, 250, 354]
         mail.send(b"half")
-        assert mail.rest() == b"421 Silent for too long\r\n"
+        assert mail.rest() == b"421 Timeout\r\n"
     with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
         mail.send(b"NOOP")
-        assert mail.rest() == b"421 Silent for too long\r\n"
+        assert mail.rest() == b"421 Timeout\r\n"
     assert kept(tmp_path) == []
 
 
