@@ -315,9 +315,7 @@ def main(argv: list[str] | None = None) -> int:
     option("--udp", action="store_true", help="echo datagrams instead, without commands")
     option("--raw", action="store_true", help="no commands: every piece is echoed")
     option("--password", help="ask for AUTH PASSWORD first (default: $ECHO_PASSWORD)")
-    option(
-        "--rate", type=int, metavar="N", help="messages per second and client (default: unlimited)"
-    )
+    option("--rate", type=int, metavar="N", help="messages per second and client (default: unlimited)")
     option("--history", type=int, default=10, metavar="N", help="messages kept (default: 10)")
     args = parser.parse_args(argv)
     if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):

@@ -78,7 +78,7 @@ def handle_client(
 
 
 def open_for_append(path: str) -> BinaryIO:
-    """Open a file for append_line(), unbuffered: each write is in the file. Raises OSError."""
+    """Open a file for lines, unbuffered: each write is in the file. Raises OSError."""
     file = open(path, "a+b", buffering=0)  # noqa: SIM115
     with suppress(OSError):  # raised by an empty file and by a device: they have no last byte
         file.seek(-1, os.SEEK_END)

@@ -525,13 +525,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     option("--quiet", action="store_true", help="log errors only")
     option("--directory", default="mail", help="folder for the messages (default: %(default)s)")
-    option(
-        "--max-size",
-        type=int,
-        default=MAX_SIZE,
-        metavar="BYTES",
-        help="of a message (default: %(default)s)",
-    )
+    option("--max-size", type=int, default=MAX_SIZE, metavar="BYTES", help="of a message (default: %(default)s)")
     option("--user", metavar="NAME", help="accept mail from this user only, with a password")
     option("--password", metavar="TEXT", help="the user's password")
     args = parser.parse_args(argv)

@@ -45,7 +45,7 @@ def fields(line: str) -> list[str]:
 
 
 def test_entry() -> None:
-    line = entry(1795256130.25, ("127.0.0.1", 54321), memoryview(b"abc")).decode()
+    line = entry(1795256130.25, ("127.0.0.1", 54321), b"abc").decode()
     when, *rest = fields(line)
     assert line.endswith("\n")
     assert datetime.fromisoformat(when) == datetime.fromtimestamp(1795256130.25).astimezone()
