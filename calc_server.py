@@ -268,7 +268,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
     for line in read_lines(connection, b"ERROR timeout\n"):
         connection.sendall(f"{reply_to(line)}\n".encode())
         count += 1
-    return f"{count} expressions"
+    return f"expressions: {count}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

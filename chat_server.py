@@ -331,8 +331,20 @@ def main(argv: list[str] | None = None) -> int:
         help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
     )
     option("--quiet", action="store_true", help="log errors only")
-    option("--rate", type=int, default=RATE, metavar="N", help="lines per second, 0: any (default: %(default)s)")
-    option("--max-unsent", type=int, default=MAX_UNSENT, metavar="BYTES", help="drop a client that has so much unread (default: %(default)s)")
+    option(
+        "--rate",
+        type=int,
+        default=RATE,
+        metavar="N",
+        help="lines per second, 0: any (default: %(default)s)",
+    )
+    option(
+        "--max-unsent",
+        type=int,
+        default=MAX_UNSENT,
+        metavar="BYTES",
+        help="drop a client that has so much unread (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
         parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")

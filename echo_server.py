@@ -113,7 +113,8 @@ def handle_client(
     finally:
         with totals.lock:
             totals.connected -= 1
-    return f"{client.messages} messages, {client.size} bytes, {time.monotonic() - start:.1f} s"
+    counts = format_counts(client.messages, client.size)
+    return f"{counts}, {time.monotonic() - start:.1f} s"
 
 
 def split_messages(piece: bytes) -> list[bytes]:
@@ -182,6 +183,11 @@ def authenticate(line: bytes, client: Client, password: bytes) -> bytes:
 def show(line: bytes) -> str:
     """Return a line as the log and HISTORY show it: escaped, and cut."""
     return escape(line[:MAX_KEPT])[:MAX_SHOWN]
+
+
+def format_counts(messages: int, size: int) -> str:
+    """Return the numbers for the log: 1 message, 5 bytes."""
+    return f"{messages} message{'s' * (messages != 1)}, {size} byte{'s' * (size != 1)}"
 
 
 def echo_datagrams(listener: socket.socket, stop: threading.Event | None = None) -> None:
@@ -315,7 +321,9 @@ def main(argv: list[str] | None = None) -> int:
     option("--udp", action="store_true", help="echo datagrams instead, without commands")
     option("--raw", action="store_true", help="no commands: every piece is echoed")
     option("--password", help="ask for AUTH PASSWORD first (default: $ECHO_PASSWORD)")
-    option("--rate", type=int, metavar="N", help="messages per second and client (default: unlimited)")
+    option(
+        "--rate", type=int, metavar="N", help="messages per second and client (default: unlimited)"
+    )
     option("--history", type=int, default=10, metavar="N", help="messages kept (default: 10)")
     args = parser.parse_args(argv)
     if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
@@ -359,8 +367,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             serve(listener, partial(handle_client, totals=totals, options=args))
     if not args.udp:
-        counts = f"{totals.clients} clients, {totals.messages} messages, {totals.size} bytes"
-        log.info("Server stopped: %s", counts)
+        clients = f"{totals.clients} client{'s' * (totals.clients != 1)}"
+        log.info("Server stopped: %s, %s", clients, format_counts(totals.messages, totals.size))
     return 0
 
 

@@ -181,7 +181,7 @@ def handle_client(connection: socket.socket, address: Address, root: str, timeou
         data = f"{reply}\n".encode()
         for start in range(0, len(data), PIECE):  # the timeout is for a piece, not for a long list
             connection.sendall(data[start : start + PIECE])
-    return f"{count} files sent"
+    return f"files sent: {count}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

@@ -97,7 +97,7 @@ def handle_client(connection: socket.socket, address: Address, args: argparse.Na
         connection.sendall(f"{game.answer(line)}\n".encode())
         if game.over:
             break
-    return f"{game.guesses} guesses"
+    return f"guesses: {game.guesses}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

@@ -354,7 +354,7 @@ class Handler(BaseHTTPRequestHandler):
 def handle_client(connection: socket.socket, address: Address, root: str, timeout: float) -> str:
     """Answer the requests of one client; return a summary for the log. Raises OSError."""
     connection.settimeout(timeout or None)
-    return f"{Handler(connection, address, root).requests} requests"
+    return f"requests: {Handler(connection, address, root).requests}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

@@ -114,7 +114,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
         for start in range(0, len(reply), PIECE):  # the timeout is for a piece, not for 16 MiB
             connection.sendall(reply[start : start + PIECE])
         count += 1
-    return f"{count} requests"
+    return f"requests: {count}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

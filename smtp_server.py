@@ -413,7 +413,7 @@ def handle_client(connection: socket.socket, address: Address, args: Namespace) 
     except TimeoutError:
         send_reply(format_reply(421, "Timeout"))
         raise
-    return f"{stored} messages"
+    return f"messages: {stored}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.
@@ -525,7 +525,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     option("--quiet", action="store_true", help="log errors only")
     option("--directory", default="mail", help="folder for the messages (default: %(default)s)")
-    option("--max-size", type=int, default=MAX_SIZE, metavar="BYTES", help="of a message (default: %(default)s)")
+    option(
+        "--max-size",
+        type=int,
+        default=MAX_SIZE,
+        metavar="BYTES",
+        help="of a message (default: %(default)s)",
+    )
     option("--user", metavar="NAME", help="accept mail from this user only, with a password")
     option("--password", metavar="TEXT", help="the user's password")
     args = parser.parse_args(argv)

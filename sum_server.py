@@ -99,7 +99,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
     except TimeoutError:
         reply = "ERROR timeout"
     connection.sendall(f"{reply}\n".encode())
-    return f"{count} numbers, reply {reply[:60]}"
+    return f"numbers: {count}, reply: {reply[:60]}"
 
 
 # The rest is the same in every server: a thread for each client, and the command line.

@@ -247,7 +247,7 @@ def test_console() -> None:
         "Received: Advanced\nEchoed: Advanced\n"
         "Received: \\x1b[2J\\xff\nEchoed: \\x1b[2J\\xff\n"
         f"Connection closed ('{host}', {port}): 3 messages, 19 bytes, N s\n"
-        "Server stopped: 1 clients, 3 messages, 19 bytes\n"
+        "Server stopped: 1 client, 3 messages, 19 bytes\n"
     )
     assert (code, out) == (0, "")
 

@@ -41,7 +41,7 @@ def test_bytes_of_stdin(receiver: socket.socket) -> None:
 
 def test_count_and_interval(receiver: socket.socket) -> None:
     start = time.monotonic()
-    assert to(receiver, "x", "--count", "3", "--interval", "0.2") == (0, 3 * "Sent 1 bytes to TARGET\n", "")
+    assert to(receiver, "x", "--count", "3", "--interval", "0.2") == (0, 3 * "Sent 1 byte to TARGET\n", "")
     assert time.monotonic() - start > 0.4
     assert [receiver.recv(10) for _ in range(3)] == [b"x"] * 3
 
@@ -80,5 +80,5 @@ def test_ipv6() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("::1", 0))
         port = receiver.getsockname()[1]
-        assert command("udp_sender.py", "::1", str(port), "x").stdout == f"Sent 1 bytes to [::1]:{port}\n"
+        assert command("udp_sender.py", "::1", str(port), "x").stdout == f"Sent 1 byte to [::1]:{port}\n"
         assert receiver.recv(10) == b"x"
