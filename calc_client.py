@@ -50,6 +50,8 @@ def talk(connection: socket.socket, expressions: Iterable[bytes]) -> tuple[int, 
 
 def input_lines() -> Iterator[bytes]:
     """Yield the lines of stdin without their endings; on a terminal with prompt and editing."""
+    if not sys.stdin:  # closed, by `<&-` for example
+        return
     if not sys.stdin.isatty():
         yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
         return

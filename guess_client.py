@@ -86,6 +86,8 @@ def bisect(greeting: str, send_guess: Callable[[bytes], str]) -> bool:
 
 def input_lines() -> Iterator[bytes]:
     """Yield the lines of stdin without their endings; on a terminal with prompt and editing."""
+    if not sys.stdin:  # closed, by `<&-` for example
+        return
     if not sys.stdin.isatty():
         yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
         return
