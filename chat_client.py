@@ -39,6 +39,7 @@ HOST, PORT = "localhost", 9001
 TIMEOUT = 10.0  # seconds to connect; a chat may be silent for hours
 MAX_LINE = 64 * 1024  # bytes; a longer line is printed in parts
 NAME_WAIT = 0.5  # seconds to wait for the answer to a new name, which goes into the prompt
+PROMPT_WAIT = 0.2  # seconds for a prompt that is just being printed, before the last one is erased
 WELCOME = re.compile(r"\* Welcome, you are ([^:]+):.*")
 RENAMED = re.compile(r"\* (\S+) is now (\S+)")
 QUIT = re.compile(r"EXIT|/quit(\s.*)?")
@@ -139,8 +140,9 @@ def talk(connection: socket.socket, name: str | None) -> None:
         stdout.reconfigure(errors="backslashreplace")
         if termios:  # readline changes the settings of the terminal, and will not change them back
             atexit.register(termios.tcsetattr, 0, termios.TCSADRAIN, termios.tcgetattr(0))
+    keyboard = threading.Thread(target=chat.send_lines, daemon=True)
     try:
-        threading.Thread(target=chat.send_lines, daemon=True).start()
+        keyboard.start()
         chat.receive_lines()
     except KeyboardInterrupt:
         with suppress(OSError):
@@ -148,6 +150,7 @@ def talk(connection: socket.socket, name: str | None) -> None:
     finally:
         chat.closed = True
         if chat.terminal:
+            keyboard.join(PROMPT_WAIT)
             print("\r\x1b[K", end="", flush=True)  # erases the prompt
 
 

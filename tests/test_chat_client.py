@@ -127,6 +127,11 @@ class Terminal:
         self.reader.join(TIMEOUT)
         return code
 
+    def echoes(self) -> bool:
+        import termios
+
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
     def close(self) -> None:
         self.process.kill()
         self.end()
@@ -212,6 +217,7 @@ def test_server_gone_right_after_its_welcome() -> None:
                 for client in clients:
                     assert client.end() == 1
                     assert client.screen.endswith(": the server is gone\r\n")
+                    assert client.echoes(), "the terminal has its settings back"
 
 
 @on_a_terminal

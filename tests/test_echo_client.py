@@ -155,7 +155,7 @@ def test_empty_file(echo: Server, tmp_path: Path) -> None:
 
 def test_file_that_quits(echo: Server, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.write_bytes(b"one\nQUIT\n" + bytes(1 << 22))
+    path.write_bytes(b"one\nQUIT\n" + bytes(1000))
     result = to(echo, "--file", str(path))
     assert result.returncode == 1
     assert re.fullmatch(r"echo_client\.py: error: .* echo: .*\n", result.stderr)
