@@ -36,7 +36,7 @@ def website(pages: Pages, asked: list[str] | None = None) -> Iterator[str]:
     What is no bytes is called with the connection. `asked` gets the requests, with their headers.
     """
 
-    def converse(connection: socket.socket, address: object) -> str:
+    def handle_client(connection: socket.socket, address: object) -> str:
         request = b""
         while b"\r\n\r\n" not in request:
             piece = connection.recv(65536)
@@ -53,7 +53,7 @@ def website(pages: Pages, asked: list[str] | None = None) -> Iterator[str]:
                 reply(connection)
         return "answered"
 
-    with running(serve, converse) as address:
+    with running(serve, handle_client) as address:
         yield f"http://127.0.0.1:{address[1]}"
 
 
@@ -125,7 +125,12 @@ def web(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     capfd: pytest.CaptureFixture[str] = request.getfixturevalue("capfd")
 
     def run(*args: str) -> Result:
-        code = importlib.import_module(name).main(list(args))
+        try:
+            code = importlib.import_module(name).main(list(args))
+        except SystemExit as end:
+            if end.code == 2:  # wrong usage
+                raise
+            code = int(end.code or 0)
         out, err = capfd.readouterr()
         return Result(code, out.splitlines(), err)
 
