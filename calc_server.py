@@ -43,7 +43,6 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -275,17 +274,14 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds for a client to read the last reply and close
+LINGER = 1.0  # seconds to wait for the client to close, too
 
 
-def serve(
-    listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
-) -> None:
-    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
 
-    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
-    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
-    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
     connections: set[socket.socket] = set()
 
@@ -305,21 +301,19 @@ def serve(
 
     listener.settimeout(POLL)
     with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
-        try:
-            while not (stop and stop.is_set()):
-                try:
-                    connection, address = listener.accept()
-                    connections.add(connection)
-                    pool.submit(run_client, connection, address)
-                except TimeoutError:
-                    pass
-                except (OSError, RuntimeError) as error:  # out of file descriptors or threads
-                    log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # let some clients leave; do not spin
-        finally:
-            for connection in list(connections):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        while not stop:
+            try:
+                connection, address = listener.accept()
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
+            except TimeoutError:
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -354,8 +348,8 @@ def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[byte
             raise
 
 
-def stay_on_one_core() -> None:
-    """Keep all threads on one core: 4 times as fast with 50 busy clients.
+def pin_to_one_core() -> None:
+    """Keep all threads on one core: up to 4 times as fast with 50 busy clients.
 
     The threads take turns at one lock (the GIL), and waking another core for a turn takes longer
     than the turn itself. A Python without the GIL uses all cores.
@@ -397,12 +391,13 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
-    signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
-    stay_on_one_core()
-    with listener, suppress(KeyboardInterrupt):
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    pin_to_one_core()
+    with listener:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
-        serve(listener, partial(handle_client, timeout=args.timeout))
+        serve(listener, partial(handle_client, timeout=args.timeout), stop)
     log.info("Server stopped")
     return 0
 

@@ -277,13 +277,13 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
         error = context.get("exception")
         if isinstance(error, OSError):  # out of file descriptors; asyncio tries again in a second
             log.warning("Cannot accept a client: %s", error)
-        else:
+        elif not isinstance(error, asyncio.CancelledError):  # of who came when it was closing
             loop.default_exception_handler(context)
 
     asyncio.get_running_loop().set_exception_handler(report)
-    server = await asyncio.start_server(
-        run_client, sock=listener, limit=MAX_LINE + 1, backlog=MAX_WAITING
-    )
+    server = await asyncio.start_server(run_client, sock=listener, limit=MAX_LINE + 1, backlog=1)
+    # Not as `backlog`: without file descriptors asyncio would fail and log so many times a second.
+    listener.listen(MAX_WAITING)
     try:
         await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
     finally:
@@ -309,7 +309,7 @@ def escape(text: str | bytes) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     return "".join(
-        c.encode("unicode_escape").decode()
+        ascii(c)[1:-1]
         if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
         else c
         for c in text

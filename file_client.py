@@ -106,7 +106,7 @@ def read_reply(stream: BinaryIO, pattern: str) -> str:
     return rest
 
 
-def read_body(stream: BinaryIO, size: int) -> Iterator[bytes]:
+def read_pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
     """Yield the next `size` bytes in pieces. Raises OSError."""
     left = size
     while left:
@@ -128,7 +128,7 @@ def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
         raise
     sha256 = hashlib.sha256()
     with atomic_write(path) as file:
-        for piece in progress(read_body(stream, size), size):
+        for piece in progress(read_pieces(stream, size), size):
             write_piece(file, piece, path)
             if verify:
                 sha256.update(piece)
@@ -251,7 +251,7 @@ def escape(text: str | bytes) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     return "".join(
-        c.encode("unicode_escape").decode()
+        ascii(c)[1:-1]
         if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
         else c
         for c in text

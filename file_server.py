@@ -44,7 +44,6 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -188,17 +187,14 @@ def handle_client(connection: socket.socket, address: Address, root: str, timeou
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds for a client to read the last reply and close
+LINGER = 1.0  # seconds to wait for the client to close, too
 
 
-def serve(
-    listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
-) -> None:
-    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
 
-    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
-    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
-    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
     connections: set[socket.socket] = set()
 
@@ -218,21 +214,19 @@ def serve(
 
     listener.settimeout(POLL)
     with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
-        try:
-            while not (stop and stop.is_set()):
-                try:
-                    connection, address = listener.accept()
-                    connections.add(connection)
-                    pool.submit(run_client, connection, address)
-                except TimeoutError:
-                    pass
-                except (OSError, RuntimeError) as error:  # out of file descriptors or threads
-                    log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # let some clients leave; do not spin
-        finally:
-            for connection in list(connections):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        while not stop:
+            try:
+                connection, address = listener.accept()
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
+            except TimeoutError:
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -276,7 +270,7 @@ def escape(text: str | bytes) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     return "".join(
-        c.encode("unicode_escape").decode()
+        ascii(c)[1:-1]
         if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
         else c
         for c in text
@@ -319,11 +313,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
-    signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
-    with listener, suppress(KeyboardInterrupt):
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    with listener:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
-        serve(listener, partial(handle_client, root=root, timeout=args.timeout))
+        serve(listener, partial(handle_client, root=root, timeout=args.timeout), stop)
     log.info("Server stopped")
     return 0
 

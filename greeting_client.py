@@ -51,7 +51,7 @@ def escape(text: str | bytes) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     return "".join(
-        c.encode("unicode_escape").decode()
+        ascii(c)[1:-1]
         if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
         else c
         for c in text

@@ -13,25 +13,21 @@ Try it:
     python3 greeting_server.py
     nc localhost 9006  # in another terminal
 
-Left out: the file grows without limit; logrotate and the like take care of
-that.
+Left out: a full disk may cut a line of the file off.
 
 Experiment:
 
-    - connection.sendall(text.encode())
-    + connection.sendall(greeting(connection.getsockname(), now).encode())
+    - text = format_greeting(address, now)
+    + text = format_greeting(connection.getsockname(), now)
     `pytest -k "greeting_server and same"` fails: getsockname() is this end of
     the connection, and the client asked for its own.
 """
 
 import argparse
-import errno
 import logging
-import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,19 +39,19 @@ from typing import Any, BinaryIO
 
 HOST, PORT = "localhost", 9006
 TIMEOUT = 10.0  # seconds for a client to read the greeting
-LOG = "connections.txt"
+FILE = "connections.txt"
 
 Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
 log = logging.getLogger(__name__)
 
 
-def greeting(address: Address, now: datetime) -> str:
+def format_greeting(address: Address, now: datetime) -> str:
     """Return the greeting for a client at `address`; `now` has a UTC offset."""
     return f"Time: {format_datetime(now)}\nAddress: {address[0]}\nPort: {address[1]}\n"
 
 
-def record(address: Address, now: datetime) -> str:
+def format_record(address: Address, now: datetime) -> str:
     """Return the line for the file."""
     return f"{now.isoformat(timespec='milliseconds')}\t{address[0]}\t{address[1]}\n"
 
@@ -66,51 +62,27 @@ def handle_client(
     """Greet one client and record it in `file`; return a summary for the log. Raises OSError."""
     connection.settimeout(timeout or None)
     now = datetime.now().astimezone()
-    text = greeting(address, now)
-    connection.sendall(text.encode())
-    for line in text.splitlines():
-        log.info(line)
     try:
-        append_line(file, record(address, now))
+        file.write(format_record(address, now).encode())  # in one piece: lines do not mix
     except OSError as error:  # a full disk is no reason to turn clients away
         log.error("Cannot record %s: %s", address, error)
-    return "greeted"
-
-
-def open_for_append(path: str) -> BinaryIO:
-    """Open a file for lines, unbuffered: each write is in the file. Raises OSError."""
-    file = open(path, "a+b", buffering=0)  # noqa: SIM115
-    with suppress(OSError):  # raised by an empty file and by a device: they have no last byte
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")  # end a line that was cut off, when the machine crashed for example
-    return file
-
-
-def append_line(file: BinaryIO, line: str) -> None:
-    """Append the whole line, or nothing if the disk is full. Raises OSError."""
-    data = line.encode()
-    written = file.write(data)  # in one call, so that lines of several threads do not mix
-    if written < len(data):  # only the beginning had room: take it back
-        file.truncate(os.fstat(file.fileno()).st_size - written)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    text = format_greeting(address, now)
+    connection.sendall(text.encode())
+    return text.replace("\n", ", ").removesuffix(", ")
 
 
 # The rest is the same in every server: a thread for each client, and the command line.
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds for a client to read the last reply and close
+LINGER = 1.0  # seconds to wait for the client to close, too
 
 
-def serve(
-    listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
-) -> None:
-    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
 
-    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
-    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
-    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
     connections: set[socket.socket] = set()
 
@@ -130,21 +102,19 @@ def serve(
 
     listener.settimeout(POLL)
     with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
-        try:
-            while not (stop and stop.is_set()):
-                try:
-                    connection, address = listener.accept()
-                    connections.add(connection)
-                    pool.submit(run_client, connection, address)
-                except TimeoutError:
-                    pass
-                except (OSError, RuntimeError) as error:  # out of file descriptors or threads
-                    log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # let some clients leave; do not spin
-        finally:
-            for connection in list(connections):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        while not stop:
+            try:
+                connection, address = listener.accept()
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
+            except TimeoutError:
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -176,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
         help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
     )
     option("--quiet", action="store_true", help="log errors only")
-    option("--log", default=LOG, metavar="FILE", help="append to this file (default: %(default)s)")
+    option("--log", default=FILE, metavar="FILE", help="append to this file (default: %(default)s)")
     args = parser.parse_args(argv)
     if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
         parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
@@ -186,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     try:
-        file = open_for_append(args.log)
+        file = open(args.log, "ab", buffering=0)  # each write goes to the file at once
     except OSError as error:
         reason = f"cannot write {args.log}: {error.strerror}; choose another --log"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
@@ -198,11 +168,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
-    signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
     with listener, file, suppress(KeyboardInterrupt):
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
-        serve(listener, partial(handle_client, file=file, timeout=args.timeout))
+        serve(listener, partial(handle_client, file=file, timeout=args.timeout), stop)
     log.info("Server stopped")
     return 0
 

@@ -18,10 +18,9 @@ Left out: exponents (1e3), fractions (1/3), digits other than 0 to 9.
 
 Experiment:
 
-    - *numbers, rest = (rest + piece).split(b"|")
-    + *numbers, rest = piece.split(b"|")
-    `pytest -k "sum_server and dialogue"` fails: a number may arrive in two
-    pieces.
+    - while byte := stream.read(1):
+    + for byte in [bytes([number]) for number in stream.read1(1024)]:
+    `pytest -k "sum_server and pieces"` fails: one recv() is not the whole list.
 """
 
 import argparse
@@ -30,19 +29,18 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Context, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 HOST, PORT = "127.0.0.1", 1234
 TIMEOUT = 60.0  # seconds without a byte
 MAX_DIGITS = 4000
-MAX_NUMBER = MAX_DIGITS + len("-.") + 2  # bytes, with a space on either side
+MAX_NUMBER = MAX_DIGITS + len("-. ")  # bytes
 NUMBER = re.compile(rb"[-+]?[0-9]+(\.[0-9]+)?")
 EXACT = Context(prec=3 * MAX_DIGITS)  # 4000 digits before the point, 4000 after it, and carries
 
@@ -51,23 +49,22 @@ Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 log = logging.getLogger(__name__)
 
 
-def read_numbers(pieces: Iterable[bytes]) -> Iterator[Decimal]:
-    """Yield the numbers of the list that arrives in `pieces`; a piece may end inside a number.
+def read_numbers(stream: BinaryIO) -> Iterator[Decimal]:
+    """Yield the numbers of the list.
 
-    Raises ValueError if something is not a number, or the list is incomplete.
+    Raises ValueError if something is not a number, or the end is missing; OSError.
     """
-    rest = b""
-    for piece in pieces:
-        *numbers, rest = (rest + piece).split(b"|")
-        for number in numbers:
-            if number.lstrip().startswith(b"."):
-                return
-            yield parse_number(number)
-        if rest.lstrip().startswith(b"."):
+    text = bytearray()
+    while byte := stream.read(1):  # from a buffer, into which recv() puts whatever has arrived
+        if byte == b"." and not text:
             return
-        rest = re.sub(rb"\s+", b" ", rest)  # a flood of spaces must not fill the memory
-        if len(rest) > MAX_NUMBER:
-            parse_number(rest)  # raises ValueError
+        if byte == b"|":
+            yield parse_number(bytes(text))
+            text.clear()
+        elif not byte.isspace() or (text and not text[-1:].isspace()):  # of many spaces keep one
+            text += byte
+            if len(text) > MAX_NUMBER:
+                parse_number(bytes(text))  # raises ValueError
     raise ValueError("the list has no end: the '.' is missing")
 
 
@@ -88,11 +85,11 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
     """Answer one client with the sum of its list; return a summary for the log."""
     connection.settimeout(timeout or None)
     total, count = Decimal(0), 0
-    pieces = iter(partial(connection.recv, 65536), b"")  # calls recv(65536) until it returns b""
     try:
-        for number in read_numbers(pieces):
-            total = EXACT.add(total, number)
-            count += 1
+        with connection.makefile("rb") as stream:
+            for number in read_numbers(stream):
+                total = EXACT.add(total, number)
+                count += 1
         reply = format_number(total)
     except ValueError as error:
         reply = f"ERROR {error}"
@@ -106,17 +103,14 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds for a client to read the last reply and close
+LINGER = 1.0  # seconds to wait for the client to close, too
 
 
-def serve(
-    listener: socket.socket, handle_client: Callable[..., str], stop: threading.Event | None = None
-) -> None:
-    """Call `handle_client(connection, address)` in a thread for each client until `stop` is set.
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
 
-    `listener` is bound and listening; `handle_client` returns a summary for the log. On the way
-    out, including after Ctrl-C, live connections are shut down, and all threads have ended.
-    Only tests pass `stop`; Ctrl-C raises KeyboardInterrupt in accept().
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
     connections: set[socket.socket] = set()
 
@@ -136,21 +130,19 @@ def serve(
 
     listener.settimeout(POLL)
     with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
-        try:
-            while not (stop and stop.is_set()):
-                try:
-                    connection, address = listener.accept()
-                    connections.add(connection)
-                    pool.submit(run_client, connection, address)
-                except TimeoutError:
-                    pass
-                except (OSError, RuntimeError) as error:  # out of file descriptors or threads
-                    log.warning("Cannot accept a client: %s", error)
-                    time.sleep(POLL)  # let some clients leave; do not spin
-        finally:
-            for connection in list(connections):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        while not stop:
+            try:
+                connection, address = listener.accept()
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
+            except TimeoutError:
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -198,11 +190,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    # Ctrl-C raises KeyboardInterrupt; make `kill`, or Ctrl-Break on Windows, do the same.
-    signal.signal(getattr(signal, "SIGBREAK", signal.SIGTERM), signal.default_int_handler)
-    with listener, suppress(KeyboardInterrupt):
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    with listener:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
-        serve(listener, partial(handle_client, timeout=args.timeout))
+        serve(listener, partial(handle_client, timeout=args.timeout), stop)
     log.info("Server stopped")
     return 0
 

@@ -29,7 +29,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -68,9 +67,9 @@ def local_time(second: int) -> tuple[str, str]:
 
 
 def log_datagrams(
-    listener: socket.socket, file: BinaryIO, count: int, stop: threading.Event
+    listener: socket.socket, file: BinaryIO, count: int, stop: list[int]
 ) -> tuple[int, int, OSError | None]:
-    """Log datagrams until `stop` is set, then those that still wait; or `count`, if it is not 0.
+    """Log datagrams until `stop` is filled, then those that still wait; or `count`, if it is not 0.
 
     Return how many were logged, how many were not, and why not.
     """
@@ -85,7 +84,7 @@ def log_datagrams(
         except BlockingIOError:  # none waits: write what there is, and wait for the next one
             written, error = append_lines(file, lines)
             logged, lines = logged + written, []
-            if stop.is_set():
+            if stop:
                 break
             select.select([listener], [], [], POLL)
             continue
@@ -98,7 +97,7 @@ def log_datagrams(
         if len(lines) == BATCH:
             written, error = append_lines(file, lines)
             logged, lines = logged + written, []
-            if stop.is_set():
+            if stop:
                 deadline = min(deadline, time.monotonic() + DRAIN)
     if not error:
         written, error = append_lines(file, lines)
@@ -123,7 +122,7 @@ def append_lines(file: BinaryIO, lines: list[bytes]) -> tuple[int, OSError | Non
 
 def open_for_append(path: str) -> BinaryIO:
     """Open a file for lines, unbuffered: each write is in the file. Raises OSError."""
-    file = open(path, "a+b", buffering=0)  # noqa: SIM115
+    file = open(path, "a+b", buffering=0)
     with suppress(OSError):  # raised by an empty file and by a device: they have no last byte
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
@@ -184,9 +183,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop = threading.Event()  # KeyboardInterrupt could lose the datagram in hand
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.append(number))
     with listener, file:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
         granted = listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -90,9 +90,10 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
         if hasattr(module, "POLL") and str(getattr(module, "__file__", "")).startswith(str(ROOT)):
             setattr(module, "POLL", POLL)  # noqa: B010
     listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
-    stop, errors = threading.Event(), []
+    stop: list[int] = []
+    errors: list[BaseException] = []
     started = threading.Event()
-    cancel: list[Callable[[], object]] = [stop.set]
+    cancel: list[Callable[[], object]] = [lambda: stop.append(0)]
 
     async def until_cancelled() -> None:
         task = asyncio.ensure_future(serve(listener, *args))

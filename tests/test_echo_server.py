@@ -8,7 +8,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 import echo_server
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
-from echo_server import Client, Totals, handle_message, split_messages
+from conftest import ROOT, TIMEOUT, LineClient, Server, command, running
+from echo_server import Client, Totals, handle_message, read_messages
 
 SCRIPT = ROOT / "echo_server.py"
 
 
 def options(**changes: Any) -> Namespace:
-    defaults = {"raw": False, "password": b"", "rate": None, "history": 10, "timeout": TIMEOUT}
+    defaults = {"raw": False, "password": None, "rate": None, "history": 10, "timeout": TIMEOUT}
     return Namespace(**defaults | changes)
 
 
@@ -35,20 +35,26 @@ def echoing(**changes: Any) -> Iterator[Any]:
         yield address
 
 
-def replies_to(*pieces: bytes, now: float = 0.0, **changes: Any) -> list[bytes]:
+class Pieces:
+    """A connection from which these pieces come."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = iter(pieces)
+
+    def recv(self, _: int) -> bytes:
+        return next(self.pieces, b"")
+
+
+def answers(*pieces: bytes, now: float = 0.0, **changes: Any) -> bytes:
     """Return the replies to a client from which `pieces` come, one after the other."""
     rules, totals = options(**changes), Totals()
-    client, replies = Client(rules), []
+    client, replies = Client(rules), b""
     totals.connected = 1
-    for piece in pieces:
-        for message in [piece] if rules.raw else split_messages(piece):
-            if not client.leaving:
-                replies.append(handle_message(message, client, totals, rules, now))
+    connection: Any = Pieces(*pieces)
+    for message in read_messages(connection, rules.raw):
+        if not client.leaving:
+            replies += handle_message(message, client, totals, rules, now)
     return replies
-
-
-def answers(*pieces: bytes, **changes: Any) -> bytes:
-    return b"".join(replies_to(*pieces, **changes))
 
 
 # The pure part
@@ -116,7 +122,7 @@ def test_rate_holds_in_any_second() -> None:
 
 def test_password_comes_first() -> None:
     required = b"ERROR authentication required\n"
-    secret: dict[str, Any] = {"password": "geheim é".encode()}
+    secret: dict[str, Any] = {"password": "geheim é"}
     assert answers(b"Hello\n", b"QUIT\n", b"AUTH\n", b"AUTH geheim\n", **secret) == 4 * required
     assert answers("AUTH geheim é\r\nHello\n".encode(), **secret) == b"OK\nHello\n"
     assert answers("AUTH geheim é".encode(), b"AUTH wrong", b"Hello", **secret) == b"OK\n" + required + b"Hello"
@@ -126,7 +132,7 @@ def test_password_comes_first() -> None:
 
 def test_secrets_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        answers(b"geheim\n", b"AUTH geheim2\n", b"AUTH geheim\n", b"AUTH geheim\n", b"open\n", password=b"geheim")
+        answers(b"geheim\n", b"AUTH geheim2\n", b"AUTH geheim\n", b"AUTH geheim\n", b"open\n", password="geheim")
     assert "open" in caplog.text
     assert "geheim" not in caplog.text
 
@@ -206,7 +212,7 @@ def test_idle_client_is_told(raw: bool, farewell: bytes) -> None:
 
 
 def test_three_wrong_passwords_close() -> None:
-    with echoing(password=b"x") as address, LineClient(address) as client:
+    with echoing(password="x") as address, LineClient(address) as client:
         client.send(b"Hello\n" * 5 + b"AUTH y\n" * 9)
         assert client.rest() == b"ERROR authentication required\n" * 8
 

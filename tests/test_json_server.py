@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, LineClient, Server
 import json_server
+from conftest import ROOT, LineClient, Server
 from json_server import MAX_LINE
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import random
 import re
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -58,9 +60,24 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
+class Pieces(io.RawIOBase):
+    """A stream that arrives in these pieces."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self.pieces = iter(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = next(self.pieces, b"")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
 def add_up(pieces: Iterable[bytes]) -> str:
     total = Decimal(0)
-    for number in read_numbers(pieces):
+    for number in read_numbers(io.BufferedReader(Pieces(pieces), 100_000)):
         total = EXACT.add(total, number)
     return format_number(total)
 
