@@ -176,7 +176,7 @@ def fetch_files(connection: socket.socket, args: argparse.Namespace) -> int:
     return status
 
 
-def list_files(connection: socket.socket) -> None:
+def print_list(connection: socket.socket) -> None:
     """Print size and name of each file. Raises OSError."""
     connection.sendall(b"LIST\n")
     with connection.makefile("rb") as stream:
@@ -307,7 +307,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
             if args.list:
-                list_files(connection)
+                print_list(connection)
                 return 0
             return fetch_files(connection, args)
     except KeyboardInterrupt:

@@ -44,7 +44,7 @@ class FtpError(OSError):
     """The server refused something, or is no FTP server."""
 
 
-def decode_name(name: bytes) -> str:
+def decode_bytes(name: bytes) -> str:
     """Return a name as text: in UTF-8 (RFC 2640), or as older servers write it."""
     try:
         return name.decode()
@@ -69,11 +69,11 @@ def parse_mlsd(line: bytes) -> str:
 def parse_nlst(path: bytes) -> str:
     """Return the last part of a path, with its "/" if it has one; "" for . and .. and nothing."""
     folder = path.rstrip(b"/")
-    name = decode_name(folder.rpartition(b"/")[2])
+    name = decode_bytes(folder.rpartition(b"/")[2])
     return "" if name in ("", ".", "..") else name + "/" * (folder != path)
 
 
-def read_lines(connection: socket.socket) -> Iterator[bytes]:
+def read_listing(connection: socket.socket) -> Iterator[bytes]:
     """Yield the lines of a listing, without their endings. Raises OSError."""
     with connection.makefile("rb") as stream:
         while line := stream.readline(MAX_LINE + 1):
@@ -100,7 +100,7 @@ def list_names(ftp: ftplib.FTP, path: str) -> Iterator[str]:
             raise
     empty = True
     with connection:
-        for name in filter(None, map(parse, read_lines(connection))):
+        for name in filter(None, map(parse, read_listing(connection))):
             empty = False
             yield name
     ftp.voidresp()
@@ -134,7 +134,7 @@ def connect(host: str, port: int, timeout: float, tls: bool) -> ftplib.FTP:
     if tls:
         ftp: ftplib.FTP = OneSession(context=ssl.create_default_context(), encoding="latin-1")
     else:
-        ftp = ftplib.FTP(encoding="latin-1")  # which takes any byte; decode_name() knows better
+        ftp = ftplib.FTP(encoding="latin-1")  # which takes any byte; decode_bytes() knows better
     lines = iter(range(MAX_LINES))
     getline = ftp.getline
 
