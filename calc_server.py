@@ -28,7 +28,7 @@ Left out: variables and functions, which would need a memory for each client.
 
 Experiment:
 
-    - return format_number(evaluate(line))
+    - return format_result(evaluate(line))
     + return str(eval(line))
     `pytest -k "calc_server and complaint"` fails: eval() would run any code
     that a client sends.
@@ -79,7 +79,7 @@ class CalcError(ValueError):
 def answer(line: str) -> str:
     """Return the value of an expression, or ERROR and the reason."""
     try:
-        return format_number(evaluate(line))
+        return format_result(evaluate(line))
     except ZeroDivisionError:
         return "ERROR division by zero"
     except OverflowError:
@@ -149,7 +149,7 @@ class Parser:
 
     def atom(self) -> Number:
         if re.match(r"\.?[0-9]", self.token):
-            value = parse_number(self.token)
+            value = to_number(self.token)
         elif self.token == "(":
             self.advance()
             value = self.binary(1)
@@ -171,7 +171,7 @@ class Parser:
         return CalcError(f"unexpected {self.token[:20]!r} at column {column}{hint}")
 
 
-def parse_number(text: str) -> Number:
+def to_number(text: str) -> Number:
     """Return the value of a number. Raises OverflowError."""
     if text.isdigit():
         return check_size(int(text))  # the usual case, and 4 times as fast
@@ -240,7 +240,7 @@ BINARY: dict[str, Callable[[Any, Any], Number]] = {
 }
 
 
-def format_number(value: Number) -> str:
+def format_result(value: Number) -> str:
     """Return a number for people: whole ones in full, others with 12 digits."""
     if isinstance(value, int):
         return str(value)
