@@ -287,8 +287,8 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
     try:
         await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
     finally:
-        server.close()
         await asyncio.sleep(POLL)  # those who are just being accepted get their handler
+        server.close()
         room.broadcast("* server is closing")
         room.flush()
         room.members.clear()
