@@ -98,6 +98,20 @@ def test_echo_in_pieces() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_long_echo_in_pieces() -> None:
+    """It is longer than what the client asks recv() for, which so cannot return it at once."""
+    message = "x" * 200_000
+
+    def converse(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            connection.sendall(stream.read(len(message)))
+
+    with peer(converse) as options:
+        result = command(SCRIPT, *options, message)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"Received: {message}\n")
+
+
 @pytest.mark.parametrize(
     ("reply", "complaint"),
     [(b"hello", "wrong echo"), (b"", "missing echo"), (b"Hel", "missing echo"), (b"Hello\n", "wrong echo")],
