@@ -30,8 +30,8 @@ Experiment:
 
     - return format_result(evaluate(line))
     + return str(eval(line))
-    `pytest -k "calc_server and complaint"` fails: eval() would run any code
-    that a client sends.
+    `pytest -k "calc_server and no_code"` fails: eval() runs any code that a
+    client sends.
 """
 
 import argparse

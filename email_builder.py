@@ -16,8 +16,8 @@ Experiment:
 
     - raise ValueError(f"control character in a header: {text!r}")
     + pass
-    `pytest -k "email_builder and injection"` fails: a line break in a subject
-    begins another header, such as Bcc.
+    `pytest -k "email_builder and injection"` fails: a line break in a value,
+    even an encoded one, begins another header, such as Bcc.
 """
 
 import argparse
