@@ -12,8 +12,21 @@ from typing import Any
 
 from . import report
 from .exercises import SCRIPTS
-from .requirement import EXERCISE, LEVELS, MET, MISSING, NOT, WAITS, NotMet, Script, verdict
+from .requirement import (
+    EXERCISE,
+    LEVELS,
+    MET,
+    MISSING,
+    NOT,
+    WAITS,
+    NotMet,
+    Requirement,
+    Script,
+    verdict,
+)
 from .trial import Trial
+
+WHOLE_DIALOGUE = "holds our dialogue to the letter"  # what of it holds is enough for others
 
 
 @dataclass
@@ -85,45 +98,66 @@ def find_scripts(word: str) -> list[str]:
     ]
 
 
-def grade_script(script: Script, job: Job, deadline: float) -> Graded:
-    """Check all that is asked of one script, in order."""
+def grade_script(script: Script, job: Job, deadline: float, workers: int = 1) -> Graded:
+    """Check all that is asked of one script: in order, and what no other waits for side by side."""
     if not (job.folder / script.name).is_file():
         return Graded(script.name, [])
     started = time.monotonic()
+    results = {one.name: Result(one.name, one.level, MET) for one in script.requirements}
+    awaited = {script.prerequisite(one) for one in script.requirements} | {WHOLE_DIALOGUE}
+    first = [one for one in script.requirements if one.level == EXERCISE or one.name in awaited]
+    rest = [one for one in script.requirements if one not in first]
     trial = Trial(script.name, job.folder, job.reference, job.python, script.port, deadline)
-    results: dict[str, Result] = {}
+    trials = [trial]
+
+    def check_rest(requirement: Requirement) -> None:
+        own = trials.pop() if trials else trial.again()
+        try:
+            check_one(script, requirement, results, own)
+        finally:
+            trials.append(own)
+
     try:
-        for requirement in script.requirements:
-            result = Result(requirement.name, requirement.level, MET)
-            results[requirement.name] = result
-            needed = script.prerequisite(requirement)
-            before = time.monotonic()
-            if trial.late():
-                result.verdict, result.short = WAITS, "not tried: the time was up (--limit)"
-            elif needed and results[needed].verdict != MET:
-                root = needed  # the first of those that wait for each other
-                while results[root].verdict == WAITS and (more := waits_for(script, root)):
-                    root = more
-                result.verdict, result.short = WAITS, f'not tried: waits for "{root}"'
-            else:
-                trial.begin()
-                try:
-                    requirement.check(trial)
-                except NotMet as problem:
-                    result.verdict, result.short = NOT, report.one_line(problem)
-                    result.feedback = report.feedback(script, requirement, problem, trial)
-                except Exception as error:
-                    problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
-                    result.verdict, result.short = NOT, report.one_line(problem)
-                    result.feedback = report.feedback(script, requirement, problem, trial)
-                finally:
-                    trial.finish()
-            result.seconds = time.monotonic() - before
-            if result.verdict == WAITS:
-                result.feedback = [f"{script.name}: {requirement.name}: {result.short}"]
+        for requirement in first:
+            check_one(script, requirement, results, trial)
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(check_rest, rest))
     finally:
-        trial.close()
+        for one in {id(one): one for one in [trial, *trials]}.values():
+            one.close()
     return Graded(script.name, list(results.values()), time.monotonic() - started)
+
+
+def check_one(
+    script: Script, requirement: Requirement, results: dict[str, Result], trial: Trial
+) -> None:
+    """Check one requirement, if what it waits for is met."""
+    result = results[requirement.name]
+    needed = script.prerequisite(requirement)
+    before = time.monotonic()
+    if trial.late():
+        result.verdict, result.short = WAITS, "not tried: the time was up (--limit)"
+    elif needed and results[needed].verdict != MET:
+        root = needed  # the first of those that wait for each other
+        while results[root].verdict == WAITS and (more := waits_for(script, root)):
+            root = more
+        result.verdict, result.short = WAITS, f'not tried: waits for "{root}"'
+    else:
+        trial.begin()
+        problem = None
+        try:
+            requirement.check(trial)
+        except NotMet as unmet:
+            problem = unmet
+        except Exception as error:
+            problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
+        if problem:
+            result.verdict, result.short = NOT, report.one_line(problem)
+            result.feedback = report.feedback(script, requirement, problem, trial)
+        trial.finish()
+    result.seconds = time.monotonic() - before
+    if result.verdict == WAITS:
+        result.feedback = [f"{script.name}: {requirement.name}: {result.short}"]
 
 
 def waits_for(script: Script, name: str) -> str | None:
@@ -133,13 +167,16 @@ def waits_for(script: Script, name: str) -> str | None:
 
 def grade(jobs: Sequence[Job], workers: int = 0) -> Iterator[tuple[int, Graded]]:
     """Check several folders, side by side; yield the number of a job and what came out."""
-    workers = workers or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    workers = workers or cores + 1
     starts: dict[int, float] = {}
+    count = sum((job.folder / name).is_file() for job in jobs for name in job.scripts)
+    inner = max(2, 3 * cores // max(1, count))  # most of the time a check waits
 
     def run(number: int, name: str) -> tuple[int, Graded]:
         job = jobs[number]
         deadline = starts.setdefault(number, time.monotonic()) + job.limit
-        return number, grade_script(SCRIPTS[name], job, deadline)
+        return number, grade_script(SCRIPTS[name], job, deadline, inner)
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [

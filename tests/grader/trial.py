@@ -55,6 +55,13 @@ class Trial:
         self.count = 0
         self.begin()
 
+    def again(self) -> Trial:
+        """Return another one that knows the same, to be used at the same time."""
+        other = Trial(self.script, self.folder, self.reference, self.python, self.default_port,
+                      self.deadline)  # fmt: skip
+        other.facts = dict(self.facts)
+        return other
+
     # One check
 
     def begin(self) -> None:
@@ -182,8 +189,7 @@ class Trial:
                 return Server(program, address, script)
             if not program.ended():
                 raise NotMet(
-                    f"it runs, but nobody listens on {kind.upper()} port {port} "
-                    f"after {self.patience(START):.3g} s",
+                    f"it runs, but does not listen on a {kind.upper()} port",
                     "a socket that is bound" + (" and listens" if kind == "tcp" else ""),
                 )
             ends.append(program)
@@ -206,6 +212,8 @@ class Trial:
         while time.monotonic() < end:
             if address := program.listens(port, kind):
                 return address
+            if kind == "udp" and program.asked_for("listen"):
+                return None  # it takes connections, and no datagrams
             if program.ended():
                 program.wait(1)
                 return None

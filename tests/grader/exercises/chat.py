@@ -95,6 +95,11 @@ def talk_by_keyboard(trial: Trial, port: int) -> bool:
     for args in (["--port", str(port)], []):
         alice, bob = (keyboard(trial, port, name, args) for name in ("alice", "bob"))
         for text in ("{}", "MSG bob {}", "bob {}"):
+            if text.startswith("MSG"):
+                for name, one in (("alice", alice), ("bob", bob)):
+                    trial.evidence.add("typed", f"{name}: 'NAME {name}'")
+                    one.say(f"NAME {name}\n")
+                bob.wait_for(lambda: False, 0.3)
             token = f"hello {word()}"
             trial.evidence.add("typed", f"alice: {text.format(token)!r}")
             alice.say(text.format(token) + "\n")

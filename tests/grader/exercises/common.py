@@ -11,6 +11,7 @@ import signal
 import socket
 import string
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -327,7 +328,12 @@ def silent_client(trial: Trial) -> None:
 def crowd(trial: Trial) -> None:
     server = started(trial)
     talk = dialogue(trial)
-    clients = [trial.connect(server, f"client {number}") for number in range(CROWD)]
+    clients = []
+    end = time.monotonic() + trial.patience(2 * ANSWER)
+    while len(clients) < CROWD:
+        clients.append(trial.connect(server, f"client {len(clients)}"))
+        if time.monotonic() > end:
+            raise NotMet(f"{len(clients)} clients could connect within {2 * ANSWER:g} s", f"{CROWD}")
     for client in clients:
         client.send(requests(talk))
         client.half_close()
@@ -377,7 +383,7 @@ def slow_reader(trial: Trial) -> None:
 
 def announces(trial: Trial, kind: str = "tcp") -> None:
     server = trial.serve(*options(trial), files=prepared(trial), kind=kind)
-    server.program.wait_for(lambda: "\n" in server.program.printed, trial.patience(ANSWER))
+    server.program.wait_for(lambda: "\n" in server.program.printed, trial.patience(SHORT))
     first = server.program.printed.partition("\n")[0]
     if not matches(first, f"Server listening on ...:{server.port}..."):
         raise NotMet(f"{first!r}", f"'Server listening on HOST:{server.port}...'")
@@ -473,8 +479,12 @@ def of_line_server(*special: Requirement, pieces: bool = True, many: bool = True
 
 
 def shows_help(trial: Trial) -> None:
-    program = trial.launch(["--help"])
-    if not program.wait(trial.patience(START_OF_HELP)):
+    program = trial.launch(["--help"], stdin="", environment={"EXERCISE_PORT": str(free_port())})
+    end = time.monotonic() + trial.patience(START_OF_HELP)
+    while not program.wait(0.05) and time.monotonic() < end:
+        if program.asked_for("listen") or program.asked_for("connect"):
+            raise NotMet("it starts as if nothing were said", "the usage, and status 0")
+    if not program.ended():
         raise NotMet("it still runs", "the usage, and status 0")
     if program.process.returncode != 0 or "usage" not in program.printed.lower():
         raise NotMet(f"status {program.process.returncode}", "the usage on stdout, and status 0")
@@ -635,18 +645,21 @@ def shows(program: Program, text: str) -> bool:
     return text in program.printed or text in program.errors
 
 
-def mute(trial: Trial, listed: Callable[[int], Sequence[Way]], good: Callable[[Program], bool],
-         files: Mapping[str, bytes] | None = None) -> bool:  # fmt: skip
-    """Tell whether a client shows a result although the server's answers never arrive."""
+def bluffs(
+    trial: Trial,
+    listed: Callable[[int], Sequence[Way]],
+    shown: Callable[[FakeServer, Program], bool],
+) -> bool:
+    """Tell whether a client shows a result although the server never answers."""
 
     def converse(visit: Visit) -> None:
-        visit.piece()
-        visit.pull() if not visit.ended and visit.said[-1:] not in b".\n}" else None
+        while visit.pull():
+            pass
 
     server = trial.fake(converse, SHORT)
     lines = len(trial.evidence.lines)
-    program = run_ways(trial, server, listed(server.port), good, files=files)
-    bluffed = good(program)
+    program = run_ways(trial, server, listed(server.port), lambda one: shown(server, one))
+    bluffed = shown(server, program)
     if not bluffed:
         del trial.evidence.lines[lines:]
     return bluffed

@@ -13,6 +13,7 @@ from ..trial import ANSWER, START, Trial
 from .common import exercise, has_help, listens, no_server, of_line_server, robust, word
 
 NEAR = 120  # seconds
+LATER = 2.6  # seconds after its start: more than a second that is cut off
 
 
 def near_now(text: str) -> bool:
@@ -65,6 +66,23 @@ def greets(trial: Trial, what: str) -> None:
 
 def tells_the_time(trial: Trial) -> None:
     greets(trial, "time")
+
+
+def tells_the_time_of_the_connection(trial: Trial) -> None:
+    """Not that of its own start: a client comes later."""
+    server = trial.serve()
+    server.program.wait_for(lambda: False, LATER)
+    with trial.connect(server) as client:
+        port = client.address[1]
+        now = datetime.now()
+        data = client.receive(lambda data: number_in(port, data), trial.patience(ANSWER))
+        text = data.decode("utf-8", "replace") or server.program.printed
+    seconds = now.minute * 60 + now.second
+    told = [int(one[1]) * 60 + int(one[2]) for one in re.finditer(r"\d[:h.](\d\d)[:m.](\d\d)", text)]
+    away = [(seconds - one) % 3600 for one in told]  # only minutes and seconds: zones differ
+    if away and all(LATER - 0.6 <= one <= NEAR for one in away):
+        raise NotMet(f"{text!r}", f"the time of the connection: {now:%H:%M:%S}",
+                     f"the time is {min(away)} s old: that of the start of the server")  # fmt: skip
 
 
 def tells_the_address(trial: Trial) -> None:
@@ -123,6 +141,8 @@ GREETING_SERVER = Script(
                  tells_the_time),
         exercise("tells the address", "The address of the client.", tells_the_address, "listens"),
         exercise("tells the port", "The port of the client.", tells_the_port, "listens"),
+        exercise("tells the time of the connection", "The connection time.",
+                 tells_the_time_of_the_connection),
         *of_line_server(pieces=False),
     ],
     port=9006,

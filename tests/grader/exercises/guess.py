@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..process import Program
 from ..recorder import Client, FakeServer, Visit
@@ -85,6 +85,17 @@ class Game:
         return False
 
 
+    def swapped(self) -> str:
+        """Return a hint that is clearly wrong: only some words can mean one thing only."""
+        for guess, reply in self.hints:
+            clear = re.search(r"too (high|big|large|low|small)", reply.lower())
+            if clear and self.number is not None and guess != self.number:
+                high = clear[1] in ("high", "big", "large")
+                if high != (guess > self.number):
+                    return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
+        return ""
+
+
 def bounds(greeting: str) -> tuple[int, int]:
     numbers = [int(one) for one in re.findall(r"-?\d+", greeting)]
     pairs = [(a, b) for a, b in zip(numbers, numbers[1:], strict=False) if 0 <= a < b]
@@ -94,20 +105,21 @@ def bounds(greeting: str) -> tuple[int, int]:
 def play(trial: Trial, server: Server) -> Game:
     """Play until the number is found, whatever the words of the server are."""
     known = trial.facts.get("game")
-    tries = [known] if known else [(False, b"\n"), (False, b""), (True, b"\n")]
+    tries = [known] if known else [(False, b"\n"), (False, b""), (True, b"\n"), (True, b"")]
     game: Game | None = None
-    for inverse, end in tries:
-        server = trial.restarted(server)
+    for number, (inverse, end) in enumerate(tries):
         lines = len(trial.evidence.lines)
+        if number:
+            server = trial.serve()
         with trial.connect(server) as client:
             last = Game(client, inverse, end)
             if last.play(trial.patience(ANSWER)):
+                if inverse and (swapped := last.swapped()):
+                    raise NotMet(swapped, "hints that are true", "the hints are swapped")
                 trial.facts["game"] = (inverse, end)
                 return last
         if game is None or len(last.hints) > len(game.hints):
             game = last
-        if game.hints and not last.hints:
-            break
         if not known and game is not last:
             del trial.evidence.lines[lines:]
     assert game
@@ -118,6 +130,8 @@ def hints(trial: Trial) -> None:
     game = play(trial, trial.serve())
     if game.number is None and pair_works(trial):
         return
+    if not game.hints and "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
     if not game.hints:
         raise NotMet("no hint", "higher or lower")
     if game.number is None and not kind(game.hints[0][1]):
@@ -130,8 +144,20 @@ def pair_works(trial: Trial) -> bool:
         return False
     if "pair" not in trial.facts:
         relay = trial.relay(trial.serve(script="guess_server.py"))
-        trial.facts["pair"] = won_by_hand(trial, relay, relay.port)
+        trial.facts["pair"] = won_by_hand(trial, relay, relay.port) and guesses_sent(relay)
+        if not guesses_sent(relay) and relay.visits:
+            trial.facts["pair problem"] = NotMet(
+                "guess_client.py sends no guess to guess_server.py", "guesses on the wire",
+                "the secret is on the wire: the client compares by itself"
+                if any(re.search(rb"\d", visit.answered) for visit in relay.visits) else "",
+            )  # fmt: skip
     return bool(trial.facts["pair"])
+
+
+def guesses_sent(relay: FakeServer) -> bool:
+    """Tell whether a client has sent guesses, and the server more than one answer."""
+    numbers = re.findall(rb"\d+", relay.said)
+    return bool(numbers) or bool(relay.said and not relay.said.isascii())
 
 
 def can_be_won(trial: Trial) -> None:
@@ -222,11 +248,17 @@ def same_words(trial: Trial) -> None:
 # The client
 
 
-def our_server(number: int, record: list[int]) -> Callable[[Visit], None]:
-    """What our guess_server.py does."""
+def our_server(
+    number: int,
+    record: list[int],
+    greeting: bytes = b"Guess a number between 1 and 100\n",
+    words: Sequence[bytes] = (b"higher\n", b"lower\n", b""),
+) -> Callable[[Visit], None]:
+    """What our guess_server.py does, or one that speaks a little differently."""
 
     def converse(visit: Visit) -> None:
-        visit.send(b"Guess a number between 1 and 100\n")
+        if greeting:
+            visit.send(greeting)
         while data := visit.piece():
             for line in data.decode("utf-8", "replace").split():
                 if not re.fullmatch(r"-?\d+", line):
@@ -234,9 +266,10 @@ def our_server(number: int, record: list[int]) -> Callable[[Visit], None]:
                     continue
                 record.append(int(line))
                 if int(line) == number:
-                    visit.send(f"correct: {number} in {len(record)} guesses\n".encode())
+                    text = f"correct: {number} in {len(record)} guesses\n"
+                    visit.send(words[2] or text.encode())
                     return
-                visit.send(b"higher\n" if int(line) < number else b"lower\n")
+                visit.send(words[0] if int(line) < number else words[1])
 
     return converse
 
@@ -268,7 +301,9 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
                 "higher", "lower") or program.ended()):  # fmt: skip
             return True
         if program.ended():
-            return bool(re.search(RIGHT, program.printed.lower()))
+            return bool(re.search(RIGHT, program.printed.lower())) or ended_by_itself(
+                server, program
+            )
         if turn == 0:
             low, high = bounds(text) if re.search(r"\d+\D+\d+", text) else (1, 100)
         else:
@@ -293,6 +328,16 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
     return False
 
 
+def ended_by_itself(server: FakeServer, program: Program) -> bool:
+    """Tell whether a client has played alone: hints came, the last answer was none, and it ended."""
+    answered = b"\n".join(bytes(visit.answered) for visit in server.visits)
+    lines = [one for one in answered.decode("utf-8", "replace").splitlines() if one.strip()]
+    kinds = [kind(line) for line in lines]
+    hinted = "higher" in kinds or "lower" in kinds
+    return bool(program.process.returncode == 0 and hinted and lines
+                and kinds[-1] not in ("higher", "lower") and program.printed.strip())  # fmt: skip
+
+
 def last_hint(text: str) -> str:
     """Return the last line that is a hint: a prompt may follow it."""
     lines = [line for line in text.splitlines() if kind(line)]
@@ -314,8 +359,16 @@ def client_plays(trial: Trial) -> None:
     server = trial.fake(our_server(number, record))
     if won_by_hand(trial, server, server.port) and number in record:
         return
+    for greeting, words in ((b"", (b"higher", b"lower", b"correct")),
+                            (b"", (b"Too low\n", b"Too high\n", b"Correct!\n"))):  # fmt: skip
+        record.clear()
+        server = trial.fake(our_server(number, record, greeting, words))
+        if won_by_hand(trial, server, server.port) and number in record:
+            return
     if pair_works(trial):
         return
+    if "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
     if not record and not server.visits:
         raise NotMet("it does not connect", "a connection")
     if not record:

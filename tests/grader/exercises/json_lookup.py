@@ -63,7 +63,7 @@ def client_ways(port: int, key: str) -> list[Way]:
 def lookup(trial: Trial, server: FakeServer, found: bool) -> tuple[str, str, Program]:
     """Let the client ask for a key that is there, or for one that is not."""
     key, value = word(), word(12)
-    content = {key: value, **dict.fromkeys(keys_of(trial), value)}
+    content = {word(): word(), **dict.fromkeys([key, *keys_of(trial)], value), word(): word()}
     if not found:
         content = {"other": value}
 
@@ -163,7 +163,7 @@ def sends_the_value(trial: Trial) -> None:
         trial.evidence.add("note", "there is no json_client.py here: tried by our protocol")
     key, value = word(), word(12)
     with trial.connect(trial.serve()) as client:
-        client.send(json.dumps({"data": {key: value, "other": word()}, "key": key}).encode() + b"\n")
+        client.send(json.dumps({"data": {"a": word(), key: value, "z": word()}, "key": key}).encode() + b"\n")
         reply = client.receive(lambda data: value.encode() in data, trial.patience(ANSWER))
         if value.encode() not in reply or key.encode() in reply:
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the value: {value}")

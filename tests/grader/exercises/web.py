@@ -263,10 +263,8 @@ def fetched(trial: Trial) -> tuple[str, str, Program]:
         program = trial.launch(args, stdin="", environment=environment)
         program.wait_for(lambda p=program: origin in p.printed and header in p.printed, START)  # type: ignore[misc]
         program.wait(SHORT)
-        if origin in program.printed:
+        if server.asked or secure.asked:
             break
-        if not program.asked_for("connect") and args:
-            continue
     return origin, header, program
 
 
@@ -714,7 +712,7 @@ def listed(trial: Trial) -> tuple[list[str], list[str], WebServer, Program]:
             ["--port", str(server.server_port)], ""):  # fmt: skip
         program = trial.launch(args, stdin=typed, environment=environment)
         program.wait(trial.patience(START))
-        if all(name in program.printed for name in texts):
+        if server.asked:
             break
     return texts, others, server, program
 
