@@ -13,11 +13,16 @@ import_path = Path(__file__).resolve().parent
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("exercises", "your own solutions of the exercises")
     group.addoption("--solutions", metavar="DIR", help="check the scripts in this folder")
-    group.addoption("--class", dest="class_folder", metavar="DIR",
-                    help="check the scripts in each subfolder: one is a student")
+    group.addoption(
+        "--class",
+        dest="class_folder",
+        metavar="DIR",
+        help="check the scripts in each subfolder: one is a student",
+    )
     group.addoption("--only", metavar="NAME", help="one script, or one exercise: sum, echo, ...")
-    group.addoption("--all", action="store_true", dest="everything",
-                    help="show all that is not met in full")
+    group.addoption(
+        "--all", action="store_true", dest="everything", help="show all that is not met in full"
+    )
     group.addoption("--report", metavar="FILE", help="write the verdicts as JSON")
     group.addoption("--csv", metavar="FILE", help="with --class: a row for each student and script")
     group.addoption("--limit", metavar="SECONDS", type=float, help="for each student, or in all")

@@ -251,8 +251,8 @@ def readable(raw: str) -> str:
     if data[:12] == bytes(10) + b"\xff\xff":
         return readable(raw[24:])
     # bound to all addresses: most such sockets take IPv4 as well, but not all
-    return "::1" if data in (bytes(16), bytes(15) + b"\1") else socket.inet_ntop(
-        socket.AF_INET6, data
+    return (
+        "::1" if data in (bytes(16), bytes(15) + b"\1") else socket.inet_ntop(socket.AF_INET6, data)
     )
 
 

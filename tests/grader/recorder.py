@@ -48,7 +48,9 @@ class Evidence:
 class Client:
     """A connection to a server."""
 
-    def __init__(self, evidence: Evidence, address: Address, patience: float, name: str = "") -> None:
+    def __init__(
+        self, evidence: Evidence, address: Address, patience: float, name: str = ""
+    ) -> None:
         self.evidence, self.patience = evidence, patience
         self.name = f"{name}: " if name else ""
         self.buffer = bytearray()
@@ -148,7 +150,9 @@ class Client:
         if newline:
             self.log("received", shortened(whole))
         else:
-            tail = self.closing() if self.ended else f", and no line end within {self.patience:.3g} s"
+            tail = (
+                self.closing() if self.ended else f", and no line end within {self.patience:.3g} s"
+            )
             self.log("received", (shortened(whole) if whole else "nothing") + tail)
         return whole
 

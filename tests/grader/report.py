@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .process import ENVIRONMENT, Program
-from .requirement import EXERCISE, EXTRA, MET, MISSING, NOT, ROBUST, WAITS, NotMet, Requirement
-from .requirement import Script
+from .requirement import (
+    EXERCISE,
+    EXTRA,
+    MET,
+    MISSING,
+    NOT,
+    ROBUST,
+    WAITS,
+    NotMet,
+    Requirement,
+    Script,
+)
 
 if TYPE_CHECKING:
     from .session import Graded, Result
@@ -63,7 +73,9 @@ def traceback_of(program: Program) -> list[str]:
 def last_error(program: Program) -> str:
     """Return the exception that ended a program, or a part of it; not what a Ctrl-C does."""
     for line in reversed(traceback_of(program)):
-        if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Timeout|Warning)?(: |$)", line):
+        if re.match(
+            r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Timeout|Warning)?(: |$)", line
+        ):
             name = line.partition(":")[0]
             harmless = ("KeyboardInterrupt", "SystemExit", "asyncio.CancelledError", "EOFError")
             return "" if name in harmless else line.strip()
@@ -77,9 +89,7 @@ def where(program: Program) -> str:
     return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
-def feedback(
-    script: Script, requirement: Requirement, problem: NotMet, trial: Trial
-) -> list[str]:
+def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: Trial) -> list[str]:
     """Return the feedback on a requirement that is not met: at most 25 lines."""
     for program in trial.culprits():
         program.settle()
@@ -151,9 +161,7 @@ def output_lines(trial: Trial, room: int) -> list[str]:
 
 
 def row(graded: Graded) -> str:
-    met = " ".join(
-        f"{have} of {of}" if of else "-" for have, of in [graded.counts(EXERCISE)]
-    )
+    met = " ".join(f"{have} of {of}" if of else "-" for have, of in [graded.counts(EXERCISE)])
     have, of = graded.counts(ROBUST)
     extras, most = graded.counts(EXTRA)
     robust = f"{have} of {of}" if of else "-"

@@ -7,19 +7,22 @@ one of EXERCISE_PORT, and a client's connections go where EXERCISE_CONNECT says:
 then holds what was asked for.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import sys
+from typing import Any
 
 bind, connect, connect_ex = socket.socket.bind, socket.socket.connect, socket.socket.connect_ex
 listen, getaddrinfo = socket.socket.listen, socket.getaddrinfo
 PORT = int(os.environ.get("EXERCISE_PORT", "0"))
 CONNECT = dict(pair.split("=") for pair in os.environ.get("EXERCISE_CONNECT", "").split())
-asked = []  # the fixed port of this program
-own = set()  # the ports on which this program listens itself
+asked: list[int] = []  # the fixed port of this program
+own: set[int] = set()  # the ports on which this program listens itself
 
 
-def log(*words):
+def log(*words: object) -> None:
     path = os.environ.get("EXERCISE_LOG")
     if path:
         try:
@@ -29,12 +32,12 @@ def log(*words):
             pass
 
 
-def is_internet(self, address):
+def is_internet(self: socket.socket, address: Any) -> bool:
     families = (socket.AF_INET, socket.AF_INET6)
     return self.family in families and isinstance(address, tuple) and len(address) > 1
 
 
-def target(self, address):
+def target(self: socket.socket, address: Any) -> Any:
     """Return the address to which a connection really goes."""
     if not is_internet(self, address):
         return address
@@ -46,7 +49,7 @@ def target(self, address):
     return ("127.0.0.1" if self.family == socket.AF_INET else "::1", int(goal), *address[2:])
 
 
-def new_bind(self, address):
+def new_bind(self: socket.socket, address: Any) -> None:
     if is_internet(self, address):
         host, port = address[:2]
         if port and not asked:
@@ -62,22 +65,22 @@ def new_bind(self, address):
         bind(self, address)
 
 
-def new_listen(self, *backlog):
+def new_listen(self: socket.socket, *backlog: int) -> None:
     listen(self, *backlog)
     if self.family in (socket.AF_INET, socket.AF_INET6):
         own.add(self.getsockname()[1])
         log("listen", *self.getsockname()[:2])
 
 
-def new_connect(self, address):
-    return connect(self, target(self, address))
+def new_connect(self: socket.socket, address: Any) -> None:
+    connect(self, target(self, address))
 
 
-def new_connect_ex(self, address):
+def new_connect_ex(self: socket.socket, address: Any) -> int:
     return connect_ex(self, target(self, address))
 
 
-def new_getaddrinfo(host, port, *args, **options):
+def new_getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
     """Names of the world outside are those of this machine, where CONNECT has a port for them."""
     goal = CONNECT.get(str(port), CONNECT.get("*"))
     if goal and host and host not in ("localhost", "127.0.0.1", "::1"):
@@ -86,11 +89,9 @@ def new_getaddrinfo(host, port, *args, **options):
     return getaddrinfo(host, port, *args, **options)
 
 
-socket.socket.bind = new_bind
-socket.socket.listen = new_listen
-if CONNECT:
-    socket.socket.connect = new_connect
-    socket.socket.connect_ex = new_connect_ex
-    socket.getaddrinfo = new_getaddrinfo
-elif os.environ.get("EXERCISE_LOG"):
-    socket.socket.connect = new_connect  # which then only writes it down
+changed: Any = socket.socket
+changed.bind, changed.listen = new_bind, new_listen
+if CONNECT or os.environ.get("EXERCISE_LOG"):  # without CONNECT it is only written down
+    changed.connect, changed.connect_ex = new_connect, new_connect_ex
+    if CONNECT:
+        socket.getaddrinfo = new_getaddrinfo

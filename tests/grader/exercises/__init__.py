@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from ..requirement import Script
-from . import calc, chat, echo, files, ftp, greeting, guess, json_lookup, mail, sum_numbers, udp, web
+from . import (
+    calc,
+    chat,
+    echo,
+    files,
+    ftp,
+    greeting,
+    guess,
+    json_lookup,
+    mail,
+    sum_numbers,
+    udp,
+    web,
+)
 
 # A script without an exercise of its own, such as tcp_proxy.py, would be a Script here whose
 # requirements are all robust: then its row has no verdict on the exercise.

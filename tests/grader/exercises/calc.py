@@ -12,10 +12,10 @@ from ..requirement import NotMet, Script
 from ..trial import ANSWER, SHORT, Server, Trial
 from .common import (
     Way,
+    bluffs,
     exercise,
     has_help,
     listens,
-    bluffs,
     no_server,
     of_line_server,
     refuses,

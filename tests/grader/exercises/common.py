@@ -301,7 +301,12 @@ def reset(trial: Trial) -> None:
 def flood(trial: Trial, server: Server, data: bytes) -> bytes:
     """Send `data` while reading what comes back, then hang up; return the answer."""
     with trial.connect(server) as client:
-        thread = threading.Thread(target=lambda: (client.send(data), client.half_close()))
+
+        def send() -> None:
+            client.send(data)
+            client.half_close()
+
+        thread = threading.Thread(target=send)
         thread.start()
         try:
             return client.rest()
@@ -328,12 +333,14 @@ def silent_client(trial: Trial) -> None:
 def crowd(trial: Trial) -> None:
     server = started(trial)
     talk = dialogue(trial)
-    clients = []
+    clients: list[Client] = []
     end = time.monotonic() + trial.patience(2 * ANSWER)
     while len(clients) < CROWD:
         clients.append(trial.connect(server, f"client {len(clients)}"))
         if time.monotonic() > end:
-            raise NotMet(f"{len(clients)} clients could connect within {2 * ANSWER:g} s", f"{CROWD}")
+            raise NotMet(
+                f"{len(clients)} clients could connect within {2 * ANSWER:g} s", f"{CROWD}"
+            )
     for client in clients:
         client.send(requests(talk))
         client.half_close()
@@ -608,6 +615,7 @@ def run_ways(
     evidence, programs = trial.evidence, trial.programs
     start, first = len(evidence.lines), len(programs)
     best: tuple[int, list[str], Program] | None = None
+    visits: list[Visit] = []
     given = dict(files or {})
     number = 0
     while number < len(order):
@@ -619,12 +627,12 @@ def run_ways(
         done = program.wait_for(lambda program=program: good(program), trial.patience(5))  # type: ignore[misc]
         if done:
             trial.facts[key] = order[number]
-            best = (99, evidence.lines[start:], program)
+            best, visits = (99, evidence.lines[start:], program), list(server.visits)
             break
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
         program.settle(0.1)
         if not best or visited > best[0] or (not visited and "usage:" in best[2].errors):
-            best = (visited, evidence.lines[start:], program)
+            best, visits = (visited, evidence.lines[start:], program), list(server.visits)
         del evidence.lines[start:]
         missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)
         if missing and given and missing[1] not in given and ".." not in missing[1]:
@@ -634,6 +642,7 @@ def run_ways(
             break
         number += 1
     assert best
+    server.visits[:] = visits
     evidence.lines[start:] = best[1]
     programs[first:] = [entry for entry in programs[first:] if entry[2] is best[2]] + [
         ("", True, entry[2]) for entry in programs[first:] if entry[2] is not best[2]

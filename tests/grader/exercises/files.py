@@ -59,7 +59,7 @@ def saved(program: Program, data: bytes) -> bool:
 
 def fetch(trial: Trial, server: FakeServer, name: str, data: bytes) -> Program:
     return run_ways(trial, server, client_ways(server.port, name),
-                    lambda program: saved(program, data) and program.ended() or (
+                    lambda program: (saved(program, data) and program.ended()) or (
                         saved(program, data)),
                     script="file_client.py")  # fmt: skip
 
@@ -242,8 +242,13 @@ def survives_not_found(trial: Trial) -> None:
     name = f"{word()}.txt"
     if trial.has("file_client.py"):
         relay = trial.relay(server)
-        run_ways(trial, relay, client_ways(relay.port, name),
-                 lambda one: one.ended() and bool(relay.visits), script="file_client.py")
+        run_ways(
+            trial,
+            relay,
+            client_ways(relay.port, name),
+            lambda one: one.ended() and bool(relay.visits),
+            script="file_client.py",
+        )
         answered = b"".join(bytes(visit.answered) for visit in relay.visits)
         if not answered and not any(visit.said for visit in relay.visits):
             raise NotMet("file_client.py sends no request", "a request")
@@ -280,8 +285,13 @@ def stays_inside(trial: Trial) -> None:
     if trial.has("file_client.py"):
         for name in names:
             relay = trial.relay(trial.restarted(server))
-            program = run_ways(trial, relay, client_ways(relay.port, name)[:4],
-                               lambda one: one.ended(), script="file_client.py")
+            program = run_ways(
+                trial,
+                relay,
+                client_ways(relay.port, name)[:4],
+                lambda one: one.ended(),
+                script="file_client.py",
+            )
             answered = b"".join(bytes(visit.answered) for visit in relay.visits)
             leak(secret, name, answered + b"".join(new_files(program).values()))
 
@@ -307,10 +317,15 @@ def whole(trial: Trial) -> None:
 
 def half_a_file(trial: Trial) -> None:
     """A server that hangs up in the middle of a file."""
-    server = trial.fake(lambda visit: visit.line() and visit.send(b"OK 1000\n" + b"x" * 400) or None)
+
+    def converse(visit: Visit) -> None:
+        visit.line()
+        visit.send(b"OK 1000\n" + b"x" * 400)
+
+    server = trial.fake(converse)
     program = trial.run_client(server.port, "--port", str(server.port), "x.txt")
     program.wait(trial.patience(START))
-    left = [name for name in new_files(program)]
+    left = list(new_files(program))
     if left or program.process.returncode != 1:
         raise NotMet(f"status {program.process.returncode}, and the files {left}",
                      "status 1, and no half file")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 from ..process import Program, free_port
@@ -14,7 +15,7 @@ from .common import complains, exercise, has_help, robust, word
 FOLDER = "/debian"
 
 
-def ftp(names: list[str], mlsd: bool = True) -> object:
+def ftp(names: list[str], mlsd: bool = True) -> Callable[[Visit], None]:
     """What an anonymous FTP server says; it knows NLST, LIST and MLSD."""
 
     def converse(visit: Visit) -> None:
@@ -42,9 +43,8 @@ def ftp(names: list[str], mlsd: bool = True) -> object:
                     "MLSD": "type=dir;modify=20260101120000; {}",
                 }[verb]
                 text = "".join(form.format(name) + "\r\n" for name in here)
-                with suppress(OSError):
-                    with data.accept()[0] as channel:
-                        channel.sendall(text.encode())
+                with suppress(OSError), data.accept()[0] as channel:
+                    channel.sendall(text.encode())
                 data.close()
                 data = None
                 visit.evidence.add("answered", f"{len(here)} names: {', '.join(here[:3])}, ...")
@@ -73,7 +73,7 @@ def names() -> list[str]:
 def listing(trial: Trial, *args: str) -> tuple[list[str], FakeServer, Program]:
     """Run it; ftp.debian.org, or another server that it knows, is ours."""
     found = names()
-    server = trial.fake(ftp(found))  # type: ignore[arg-type]
+    server = trial.fake(ftp(found))
     environment = {"EXERCISE_CONNECT": f"21={server.port}"}
     for words in ([], ["--host", "127.0.0.1", "--port", str(server.port)],
                   ["--port", str(server.port)], ["127.0.0.1", str(server.port)]):  # fmt: skip
@@ -108,7 +108,7 @@ def prints_no_more(trial: Trial) -> None:
 
 
 def letter(trial: Trial) -> None:
-    server = trial.fake(ftp(["b", "a", "c"]))  # type: ignore[arg-type]
+    server = trial.fake(ftp(["b", "a", "c"]))
     program = trial.launch(["--host", "127.0.0.1", "--port", str(server.port), "--limit", "2"])
     program.wait(trial.patience(START))
     if program.printed.split() != ["b/", "a/"]:
@@ -116,7 +116,7 @@ def letter(trial: Trial) -> None:
 
 
 def without_mlsd(trial: Trial) -> None:
-    server = trial.fake(ftp(["b", "a", "c"], mlsd=False))  # type: ignore[arg-type]
+    server = trial.fake(ftp(["b", "a", "c"], mlsd=False))
     program = trial.launch(["--host", "127.0.0.1", "--port", str(server.port), "--limit", "2"])
     program.wait(trial.patience(START))
     if program.printed.split() != ["b", "a"]:

@@ -6,7 +6,6 @@ import re
 import time
 from datetime import datetime, timezone
 
-from ..process import free_port
 from ..recorder import Visit, number_in
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, START, Trial
@@ -76,9 +75,13 @@ def tells_the_time_of_the_connection(trial: Trial) -> None:
         port = client.address[1]
         now = datetime.now()
         data = client.receive(lambda data: number_in(port, data), trial.patience(ANSWER))
-        text = data.decode("utf-8", "replace") or server.program.printed
+        console = server.program
+        console.wait_for(lambda: bool(data) or str(port) in console.printed, 0.5)
+        text = data.decode("utf-8", "replace") or console.printed
     seconds = now.minute * 60 + now.second
-    told = [int(one[1]) * 60 + int(one[2]) for one in re.finditer(r"\d[:h.](\d\d)[:m.](\d\d)", text)]
+    told = [
+        int(one[1]) * 60 + int(one[2]) for one in re.finditer(r"\d[:h.](\d\d)[:m.](\d\d)", text)
+    ]
     away = [(seconds - one) % 3600 for one in told]  # only minutes and seconds: zones differ
     if away and all(LATER - 0.6 <= one <= NEAR for one in away):
         raise NotMet(f"{text!r}", f"the time of the connection: {now:%H:%M:%S}",
@@ -167,4 +170,3 @@ GREETING_CLIENT = Script(
     arguments=('"address"', '"port", type=int'),
     essential=1,
 )  # fmt: skip
-_ = free_port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -42,7 +43,7 @@ def keys_of(trial: Trial) -> list[str]:
 def files(trial: Trial, dictionary: dict[str, str]) -> dict[str, bytes]:
     """Return the dictionary in a file, and in each of those that a learner has."""
     data = json.dumps(dictionary).encode()
-    return {name: data for name in (FILE, *(path.name for path in trial.folder.glob("*.json")))}
+    return dict.fromkeys((FILE, *(path.name for path in trial.folder.glob("*.json"))), data)
 
 
 def client_ways(port: int, key: str) -> list[Way]:
@@ -119,14 +120,18 @@ def sends_both(trial: Trial) -> None:
     with_any_server(trial, check)
 
 
+def says_nothing(visit: Visit) -> None:
+    visit.piece()
+
+
 def displays_the_value(trial: Trial) -> None:
     def check(server: FakeServer) -> None:
         _, value, program = lookup(trial, server, True)
-        if value not in program.printed:
+        if value not in program.printed and not shows_answer(server, program):
             raise NotMet(f"the output is {program.printed!r}", f"the value: {value}")
 
     with_any_server(trial, check)
-    silent = trial.fake(lambda visit: bool(visit.piece()) and None)  # type: ignore[func-returns-value]
+    silent = trial.fake(says_nothing)
     lines = trial.evidence.lines[:]
     _, value, program = lookup(trial, silent, True)
     if value in program.printed:
@@ -134,6 +139,13 @@ def displays_the_value(trial: Trial) -> None:
                      "the value that the server sends",
                      "it looks the key up itself")  # fmt: skip
     trial.evidence.lines[:] = lines
+
+
+def shows_answer(server: FakeServer, program: Program) -> bool:
+    """Tell whether it shows what a server answered that is wrong itself."""
+    answered = b"".join(bytes(visit.answered) for visit in server.visits)
+    text = answered.decode("utf-8", "replace").strip().strip('"')
+    return text.isalnum() and text in program.printed
 
 
 def displays_an_error(trial: Trial) -> None:
@@ -163,7 +175,10 @@ def sends_the_value(trial: Trial) -> None:
         trial.evidence.add("note", "there is no json_client.py here: tried by our protocol")
     key, value = word(), word(12)
     with trial.connect(trial.serve()) as client:
-        client.send(json.dumps({"data": {"a": word(), key: value, "z": word()}, "key": key}).encode() + b"\n")
+        client.send(
+            json.dumps({"data": {"a": word(), key: value, "z": word()}, "key": key}).encode()
+            + b"\n"
+        )
         reply = client.receive(lambda data: value.encode() in data, trial.patience(ANSWER))
         if value.encode() not in reply or key.encode() in reply:
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the value: {value}")
@@ -196,8 +211,7 @@ def sends_all(trial: Trial) -> None:
     with trial.connect(trial.serve()) as client:
         client.send(f'{{"data": {{"a": "{value}"}}, "key": "a"}}\n'.encode())
         trial.evidence.add("waited", "0.3 s before it reads")
-        client.socket.settimeout(0.3)
-        client.evidence.lock.acquire(timeout=0.3) and client.evidence.lock.release()  # type: ignore[func-returns-value]
+        threading.Event().wait(0.3)
         line = read_line(client)
         if value not in line:
             raise NotMet(f"a line of {len(line)} bytes", "12,000,000 bytes and more",

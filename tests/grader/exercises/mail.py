@@ -5,9 +5,9 @@ from __future__ import annotations
 import email
 import re
 import smtplib
+from collections.abc import Callable
 from email import policy
 from email.message import EmailMessage, Message
-from pathlib import Path
 
 from ..process import Program
 from ..recorder import Evidence, Visit
@@ -25,7 +25,6 @@ from .common import (
     robust,
     run_ways,
     started,
-    with_ours,
     word,
 )
 
@@ -65,7 +64,9 @@ def hand_over(trial: Trial, server: Server, token: str) -> None:
         mailer.quit()
     except (smtplib.SMTPException, OSError) as error:
         text = str(error) or type(error).__name__
-        raise NotMet(f"smtplib: {type(error).__name__}: {text[:200]}", "replies as in SMTP") from None
+        raise NotMet(
+            f"smtplib: {type(error).__name__}: {text[:200]}", "replies as in SMTP"
+        ) from None
     finally:
         mailer.close()
 
@@ -160,7 +161,7 @@ class Mail:
         self.accepted = False
 
 
-def our_server(record: list[Mail]) -> object:
+def our_server(record: list[Mail]) -> Callable[[Visit], None]:
     def converse(visit: Visit) -> None:
         mail = Mail()
         record.append(mail)
@@ -223,7 +224,7 @@ def client_ways(port: int, token: str) -> list[Way]:
 
 def hands_over(trial: Trial) -> tuple[list[Mail], str, Program]:
     record: list[Mail] = []
-    server = trial.fake(our_server(record))  # type: ignore[arg-type]
+    server = trial.fake(our_server(record))
     token = word()
     program = run_ways(trial, server, client_ways(server.port, token),
                        lambda _: any(mail.accepted for mail in record))  # fmt: skip
@@ -404,4 +405,3 @@ EMAIL_BUILDER = Script(
     imports=("email",),
     essential=1,
 )  # fmt: skip
-_ = Path

@@ -147,7 +147,7 @@ def writes_each(trial: Trial) -> None:
     for number, data in enumerate(datagrams):
         sender.send(data)
         part = digests[: number + 1]
-        text = written_or_not(trial, server, part)
+        wait_for_digest(server, part)
     text = written(trial, server, lambda text: all(one in text.lower() for one in digests))
     found = [one in text.lower() for one in digests]
     if not all(found):
@@ -156,7 +156,7 @@ def writes_each(trial: Trial) -> None:
         raise NotMet(f"{sum(found)} of 3 datagrams are in the file", "all of them", cause)
 
 
-def written_or_not(trial: Trial, server: Server, digests: list[str]) -> bool:
+def wait_for_digest(server: Server, digests: list[str]) -> bool:
     def good() -> bool:
         text = "\n".join(
             data.decode("utf-8", "replace").lower() for data in new_files(server.program).values()
@@ -176,7 +176,9 @@ def letter(trial: Trial) -> None:
     hashes = f"{hashlib.md5(data).hexdigest()}\t{hashlib.sha256(data).hexdigest()}"
     pattern = rf"(?m)^\d{{4}}-\d\d-\d\dT[^\t]+\t127\.0\.0\.1\t{sender.port}\t3000\t{hashes}$"
     if not re.search(pattern, written(trial, server, lambda t: bool(re.search(pattern, t)))):
-        raise NotMet("another line", "time (ISO 8601), address, port, length, MD5, SHA-256 with TAB")
+        raise NotMet(
+            "another line", "time (ISO 8601), address, port, length, MD5, SHA-256 with TAB"
+        )
 
 
 def largest(trial: Trial) -> None:
