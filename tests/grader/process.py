@@ -145,6 +145,14 @@ class Program:
             with self.news:
                 self.news.wait(min(left, 0.05))
 
+    def prints(self, text: str, seconds: float) -> bool:
+        """Wait until it has printed `text`; tell whether it has."""
+        return self.wait_for(lambda: text in self.printed, seconds)
+
+    def prints_more(self, than: int, seconds: float) -> bool:
+        """Wait until it has printed more than so many characters; tell whether it has."""
+        return self.wait_for(lambda: len(self.printed) > than, seconds)
+
     def wait(self, seconds: float) -> bool:
         """Wait for its end; tell whether it came. What it printed last has been read then."""
         try:

@@ -168,7 +168,7 @@ class Client:
         return data
 
     def close(self) -> None:
-        """Hang up: politely, unless the server has done so already (then its port is free at once)."""
+        """Hang up: politely, unless the server has done so already: its port is free at once."""
         if self.ended:
             self.reset()
         else:

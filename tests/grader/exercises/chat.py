@@ -103,7 +103,7 @@ def talk_by_keyboard(trial: Trial, port: int) -> bool:
             token = f"hello {word()}"
             trial.evidence.add("typed", f"alice: {text.format(token)!r}")
             alice.say(text.format(token) + "\n")
-            if bob.wait_for(lambda token=token: token in bob.printed, trial.patience(SHORT)):  # type: ignore[misc]
+            if bob.prints(token, trial.patience(SHORT)):
                 return True
     return False
 
@@ -269,17 +269,17 @@ def shows_what_others_say(trial: Trial) -> None:
     at = client_at_ours(trial)
     if at:
         program, visit, _ = at
-        for number in (1, 2):
+        for _ in (1, 2):
             token = word()
             visit.send(f"bob: {token}\n".encode())
-            shown = program.wait_for(lambda token=token: token in program.printed, ANSWER)  # type: ignore[misc]
+            shown = program.prints(token, trial.patience(ANSWER))
             if not shown:
                 break
         if shown:
             return
     if trial.has("chat_server.py") and pair_talks(trial):
         return
-    raise NotMet(f"message {number} of bob is not shown" if at else "it does not connect",
+    raise NotMet("a message of bob is not shown" if at else "it does not connect",
                  f"{token} in the output, while nothing is typed" if at else "")  # fmt: skip
 
 

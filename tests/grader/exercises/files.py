@@ -172,9 +172,9 @@ def not_found(trial: Trial) -> None:
 
 def looks_successful(text: str) -> bool:
     low = text.lower()
-    return any(one in low for one in ("successfully", "downloaded", "saved", "complete")) and not any(
-        one in low for one in ("error", "not ", "no such", "fail", "missing", "n't", "does not")
-    )  # fmt: skip
+    good = ("successfully", "downloaded", "saved", "complete")
+    bad = ("error", "not ", "no such", "fail", "missing", "n't", "does not")
+    return any(one in low for one in good) and not any(one in low for one in bad)
 
 
 def no_connection(trial: Trial) -> None:

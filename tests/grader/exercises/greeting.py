@@ -16,7 +16,7 @@ LATER = 2.6  # seconds after its start: more than a second that is cut off
 
 
 def near_now(text: str) -> bool:
-    """Tell whether a time of day stands in `text` that is now, here or in UTC, on 12 or 24 hours."""
+    """Tell whether a time of day stands in `text` that is now, here or in UTC."""
     here, there = datetime.now(), datetime.now(timezone.utc)
     nows = [one.hour * 3600 + one.minute * 60 + one.second for one in (here, there)]
     for found in re.finditer(r"(?<!\d)(\d{1,2})[:h.](\d{2})(?:[:m.](\d{2}))?", text):
@@ -135,7 +135,7 @@ GREETING_SERVER = Script(
     "greeting_server.py",
     "greeting",
     [
-        "Implement using the socket module (TCP) a server that writes when a client connects to it:",
+        "Implement using the socket module (TCP) a server that writes when a client connects:",
         "the connection time in human-readable format, the address, and the port of the client.",
     ],
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from ..process import Program
 from ..recorder import Client, FakeServer, Visit
@@ -36,9 +37,9 @@ def kind(reply: str) -> str:
     if re.search(r"too (low|small|little)", text):
         return "higher"
     low, high = re.search(TOO_HIGH, text), re.search(TOO_LOW, text)
-    if re.search(RIGHT, text) and not re.search(r"incorrect|not (right|correct|equal)", text):
-        if not (low or high):
-            return "right"
+    wrong = re.search(r"incorrect|not (right|correct|equal)", text)
+    if re.search(RIGHT, text) and not (wrong or low or high):
+        return "right"
     if low and high:
         return "lower" if low.start() < high.start() else "higher"
     return "lower" if low else "higher" if high else ""
@@ -96,7 +97,7 @@ class Game:
 
 def bounds(greeting: str) -> tuple[int, int]:
     numbers = [int(one) for one in re.findall(r"-?\d+", greeting)]
-    pairs = [(a, b) for a, b in zip(numbers, numbers[1:], strict=False) if 0 <= a < b]
+    pairs = [(a, b) for a, b in pairwise(numbers) if 0 <= a < b]
     return pairs[0] if pairs else (0, 100)
 
 
@@ -301,7 +302,7 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
     low, high, guess = 1, 100, 0
     seen = 0
     trial.facts.pop("last guess", None)
-    program.wait_for(lambda: bool(program.out) or bool(server.visits), trial.patience(START))
+    first_sign(program, server, trial.patience(START))
     for turn in range(MOST):
         settle(program)
         text = program.printed[seen:]
@@ -326,7 +327,7 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
             elif hint == "right":
                 return True
             else:
-                program.wait_for(lambda: len(program.printed) > seen, trial.patience(ANSWER))
+                program.prints_more(seen, trial.patience(ANSWER))
                 if len(program.printed) == seen:
                     return False
                 continue
@@ -334,12 +335,16 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
         trial.facts["last guess"] = guess
         trial.evidence.add("typed", repr(f"{guess}\n"))
         program.say(f"{guess}\n")
-        program.wait_for(lambda: len(program.printed) > seen, trial.patience(ANSWER))
+        program.prints_more(seen, trial.patience(ANSWER))
     return False
 
 
+def first_sign(program: Program, server: FakeServer, seconds: float) -> None:
+    program.wait_for(lambda: bool(program.out) or bool(server.visits), seconds)
+
+
 def ended_by_itself(server: FakeServer, program: Program) -> bool:
-    """Tell whether a client has played alone: hints came, the last answer was none, and it ended."""
+    """Tell whether a client has played alone: hints came, the last answer was none, it ended."""
     answered = b"\n".join(bytes(visit.answered) for visit in server.visits)
     lines = [one for one in answered.decode("utf-8", "replace").splitlines() if one.strip()]
     kinds = [kind(line) for line in lines]
@@ -356,10 +361,8 @@ def last_hint(text: str) -> str:
 
 def settle(program: Program) -> None:
     """Wait until a client has said all that it has to say now."""
-    while True:
-        before = len(program.out)
-        if not program.wait_for(lambda before=before: len(program.out) > before, 0.12):  # type: ignore[misc]
-            return
+    while program.prints_more(len(program.printed), 0.12):
+        pass
 
 
 def client_plays(trial: Trial) -> None:
@@ -392,7 +395,7 @@ def client_sends(trial: Trial) -> None:
     server = trial.fake(our_server(50, record))
     for args in (["--port", str(server.port)], ["--port", str(server.port), "--auto"], []):
         program = trial.run_client(server.port, *args, keep_stdin=True)
-        program.wait_for(lambda: bool(program.out) or bool(server.visits), trial.patience(START))
+        first_sign(program, server, trial.patience(START))
         program.say("50\n")
         program.wait_for(lambda: bool(record), trial.patience(ANSWER))
         if record:

@@ -109,7 +109,7 @@ def with_any_server(trial: Trial, check: Callable[[FakeServer], None]) -> None:
 
 def sends_both(trial: Trial) -> None:
     def check(server: FakeServer) -> None:
-        key, value, _ = lookup(trial, server, True)
+        _, value, _ = lookup(trial, server, True)
         if not server.visits:
             raise NotMet("it does not connect", "a connection")
         if not server.said:

@@ -8,6 +8,7 @@ import smtplib
 from collections.abc import Callable
 from email import policy
 from email.message import EmailMessage, Message
+from functools import partial
 
 from ..process import Program
 from ..recorder import Evidence, Visit
@@ -103,7 +104,7 @@ def takes_another(trial: Trial) -> None:
     for token in tokens:
         server = trial.restarted(server)
         hand_over(trial, server, token)
-        if not wait_until(lambda token=token: holds_the_message(server, token), SHORT):  # type: ignore[misc]
+        if not wait_until(partial(holds_the_message, server, token), SHORT):
             raise NotMet(f"message {tokens.index(token) + 1} is not found", f"'...{token}...'")
 
 
@@ -331,7 +332,7 @@ def built(trial: Trial) -> tuple[Program, Message | None]:
 
 
 def writes_a_message(trial: Trial) -> None:
-    program, mail = built(trial)
+    _, mail = built(trial)
     if mail is None:
         raise NotMet("no file has appeared", "test_email.eml")
     if not mail.keys():

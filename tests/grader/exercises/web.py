@@ -116,7 +116,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         mine = getattr(function, "__module__", "") == "solution"
         if not callable(function) or not mine or inspect.isclass(function):
             continue
-        for rest in ((), ("user", "42"), ({"user": "42"},), ("user", 42), (42,), ("user=42",), ("42",)):
+        for rest in ((), ("user", "42"), ({"user": "42"},), ("user", 42), (42,), ("user=42",)):
             try:
                 results.append(str(function(url, *rest)))
             except BaseException:
@@ -540,7 +540,7 @@ def same_names(trial: Trial) -> None:
 
 def stays_in_folder(trial: Trial) -> None:
     image = picture("gif")
-    pages = {"/%2e%2e%2fevil.gif": (200, "image/gif", image), "/..%2fevil.gif": (200, "image/gif", image),
+    pages = {"/..%2fevil.gif": (200, "image/gif", image),
              "/": (200, "text/html", b'<img src="/..%2fevil.gif">')}  # fmt: skip
     server = web(trial, pages)
     program = trial.launch([f"{server.url}/"], stdin="")
