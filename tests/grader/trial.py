@@ -267,6 +267,21 @@ class Trial:
         environment = {"EXERCISE_CONNECT": f"*={port}"} if redirect else {}
         return self.launch(args, script, ours, stdin, keep_stdin, files, environment)
 
+    def aside(self, other: Callable[[], bool]) -> bool:
+        """Try something else; if it does not work either, forget that it was tried."""
+        lines, commands = self.evidence.lines[:], self.evidence.commands[:]
+        programs = self.programs[:]
+        try:
+            worked = other()
+        except NotMet:
+            worked = False
+        if not worked:
+            self.evidence.lines[:], self.evidence.commands[:] = lines, commands
+            for index, (script, _, program) in enumerate(self.programs):
+                if index >= len(programs):
+                    self.programs[index] = (script, True, program)  # not shown any more
+        return worked
+
     # What a failure shows
 
     def culprits(self) -> list[Program]:

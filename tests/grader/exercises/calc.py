@@ -14,6 +14,7 @@ from .common import (
     Way,
     bluffs,
     exercise,
+    first_piece,
     has_help,
     listens,
     no_server,
@@ -182,6 +183,25 @@ def bounded(trial: Trial) -> None:
                 raise NotMet("9 ** 9 ** 9 stops the server for all others", "1234")
 
 
+def calculates(trial: Trial, server: Server) -> None:
+    a, b = operands()
+    with greeted(trial, server) as client:
+        client.send(f"{a} + {b}".encode() + trial.facts.get("end", b"\n"))
+        reply = client.receive(partial(number_in, a + b), trial.patience(ANSWER))
+        if not number_in(a + b, reply):
+            raise NotMet(f"{reply!r}" if reply else "no answer", f"{a + b}")
+
+
+def calculates_pieces(trial: Trial) -> None:
+    a, b = operands()
+    with greeted(trial, trial.serve()) as client:
+        first_piece(client, f"{a} ".encode())
+        client.send(f"+ {b}\n".encode())
+        reply = client.receive(partial(number_in, a + b), trial.patience(ANSWER))
+        if not number_in(a + b, reply):
+            raise NotMet(f"{reply!r}" if reply else "no answer", f"{a + b}")
+
+
 CALC_SERVER = Script(
     "calc_server.py",
     "calc",
@@ -201,6 +221,8 @@ CALC_SERVER = Script(
         *of_line_server(
             robust("refuses what it does not know", "A line ERROR, and the talk goes on.",
                    refuses("__import__('os')"), "speaks our protocol"),
+            works=calculates,
+            in_pieces=calculates_pieces,
         ),
     ],
     port=9002,

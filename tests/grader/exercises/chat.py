@@ -138,6 +138,15 @@ def reaches_all(trial: Trial) -> None:
                              f"{token!r} at all others")  # fmt: skip
 
 
+def passes_on(trial: Trial, server: Server) -> None:
+    way = way_of(trial)
+    if way == "pair":
+        way = "command"
+    alice, bob = join(trial, server, "alice", "bob", way=way)
+    if not hears(trial, bob, says(trial, alice, way)):
+        raise NotMet("what alice says does not come to bob", "alice's line at bob")
+
+
 def survives_leaving(trial: Trial) -> None:
     way = way_of(trial)
     if way == "pair":
@@ -305,6 +314,7 @@ CHAT_SERVER = Script(
         *of_line_server(
             robust("sends a private message to one only", "MSG bob psst", reaches_others,
                    "speaks our protocol"),
+            works=passes_on,
             many=False,
         ),
         extra("knows /quit", "Add a command /quit that disconnects the client cleanly.", quits),

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from ..process import WINDOWS, Program, free_port
 from ..recorder import Client, FakeServer, Visit
@@ -138,7 +137,10 @@ def read_line(client: Client, pattern: str = "") -> str:
     line = client.read_line()
     if not line.endswith(b"\n"):
         if client.ended:
-            raise NotMet(f"{line!r} and the end of the stream", pattern and f"{pattern!r}")
+            whole = bool(line) and matches(line.decode("utf-8", "replace"), pattern)
+            cause = "the line end is missing" if whole else ""
+            found = f"{line!r} and the end of the stream"
+            raise NotMet(found, pattern and f"{pattern!r}", cause)
         cause = "the line end is missing" if line else ""
         found = f"{line!r}, and no line end" if line else "no answer"
         raise NotMet(f"{found} within {client.patience:.3g} s", pattern and f"{pattern!r}", cause)
@@ -183,9 +185,16 @@ def replay(trial: Trial, server: Server, talk: Dialogue, end: bytes = b"") -> No
             raise NotMet(f"more came than the dialogue has: {rest!r}")
 
 
-def still_answers(trial: Trial, server: Server, what: str) -> None:
+Works = Callable[[Trial, Server], None]
+
+
+def holds_dialogue(trial: Trial, server: Server) -> None:
+    replay(trial, server, dialogue(trial))
+
+
+def still_works(trial: Trial, server: Server, what: str, works: Works) -> None:
     try:
-        replay(trial, server, dialogue(trial))
+        works(trial, server)
     except NotMet as problem:
         raise NotMet(f"after {what}: {problem.found}", problem.expected, problem.cause) from None
 
@@ -222,6 +231,25 @@ def holds_with_crlf(trial: Trial) -> None:
     replay(trial, started(trial), dialogue(trial), b"\r\n")
 
 
+def first_piece(client: Client, piece: bytes) -> None:
+    """Send a piece of a message, and see to it that nothing answers it."""
+    client.send(piece)
+    if client.pull(0.15):
+        answer = bytes(client.buffer)
+        client.log("received", repr(answer))
+        raise NotMet(
+            f"{answer!r} after the piece {piece!r}",
+            "no answer before the message has ended",
+            "it answered a piece of a message: one recv() is not one message",
+        )
+    if client.ended:
+        raise NotMet(
+            f"the end of the stream after the piece {piece!r}",
+            "no answer before the message has ended",
+            "it took a piece for the whole message: one recv() is not one message",
+        )
+
+
 def takes_pieces(trial: Trial) -> None:
     """Each line of the client arrives in two pieces."""
     server = started(trial)
@@ -233,15 +261,7 @@ def takes_pieces(trial: Trial) -> None:
                 continue
             data = text.encode() + line_end(talk)
             half = max(1, len(data) // 2)
-            client.send(data[:half])
-            if client.pull(0.1):
-                answer = bytes(client.buffer)
-                client.log("received", repr(answer))
-                raise NotMet(
-                    f"{answer!r} after the piece {data[:half]!r}",
-                    f"no answer before the line has ended: {data[half:]!r} was still to come",
-                    "it answered a piece of a line: one recv() is not one message",
-                )
+            first_piece(client, data[:half])
             client.send(data[half:])
         client.half_close()
         hung_up(trial, server, client)
@@ -288,14 +308,17 @@ def early_end(trial: Trial) -> None:
         hung_up(trial, server, client)
 
 
-def reset(trial: Trial) -> None:
-    server = started(trial)
-    data = requests(dialogue(trial))
-    for cut in (0, 1, len(data) // 2):
-        client = trial.connect(server)
-        client.send(data[:cut])
-        client.reset()
-    still_answers(trial, server, "clients that vanished")
+def survives_resets(works: Works) -> Callable[[Trial], None]:
+    def check(trial: Trial) -> None:
+        server = started(trial)
+        data = requests(dialogue(trial))
+        for cut in (0, 1, len(data) // 2):
+            client = trial.connect(server)
+            client.send(data[:cut])
+            client.reset()
+        still_works(trial, server, "clients that vanished", works)
+
+    return check
 
 
 def flood(trial: Trial, server: Server, data: bytes) -> bytes:
@@ -315,19 +338,22 @@ def flood(trial: Trial, server: Server, data: bytes) -> bytes:
             thread.join(ANSWER)
 
 
-def stands(data: bytes, what: str) -> Callable[[Trial], None]:
+def stands(data: bytes, what: str, works: Works) -> Callable[[Trial], None]:
     def check(trial: Trial) -> None:
         server = started(trial)
         flood(trial, server, data + (requests(dialogue(trial)) if data[:1] == b"\0" else b""))
-        still_answers(trial, server, what)
+        still_works(trial, server, what, works)
 
     return check
 
 
-def silent_client(trial: Trial) -> None:
-    server = started(trial)
-    with trial.connect(server, "silent"):
-        still_answers(trial, server, "a client that says nothing")
+def beside_silence(works: Works) -> Callable[[Trial], None]:
+    def check(trial: Trial) -> None:
+        server = started(trial)
+        with trial.connect(server, "silent"):
+            still_works(trial, server, "a client that says nothing", works)
+
+    return check
 
 
 def crowd(trial: Trial) -> None:
@@ -438,47 +464,59 @@ def refuses(line: str) -> Callable[[Trial], None]:
     return check
 
 
-def of_line_server(*special: Requirement, pieces: bool = True, many: bool = True) -> list[Any]:
-    """Return what is asked of each server that speaks in lines."""
-    first = "speaks our protocol"
+def of_line_server(
+    *special: Requirement,
+    works: Works | None = None,
+    in_pieces: Callable[[Trial], None] | None = takes_pieces,
+    many: bool = True,
+) -> list[Requirement]:
+    """Return what is asked of each server that speaks in lines.
+
+    works: what shows that a server still works, whatever its words; without it our dialogue does.
+    """
+    ours = "speaks our protocol"
+    some = None if works else ours  # what the others wait for
+    works = works or holds_dialogue
     listed = [
-        robust(first, "Our docstring shows the protocol: the first answer in it.",
+        robust(ours, "Our docstring shows the protocol: the first answer in it.",
                speaks_our_protocol),
         robust("holds our dialogue to the letter", "Our docstring shows the protocol.", holds,
-               first),
+               ours),
         robust("announces its address", "The first line on stdout tells where it listens.",
                announces),
         robust("takes lines that end in CRLF", "telnet ends lines in CRLF.", holds_with_crlf,
-               first),
+               ours),
         robust("takes all requests in one segment", "TCP is a stream: messages may arrive at once.",
-               one_segment, first),
+               one_segment, ours),
         robust("answers after a half-close", "`nc -N` ends its side after the last line, which "
-               "may have no line end, and waits for the answers.", half_close, first),
+               "may have no line end, and waits for the answers.", half_close, ours),
         robust("hangs up when a client ends at once", "A client may end before it says anything.",
-               early_end, first),
-        robust("survives clients that vanish", "A connection may be reset at any time.", reset,
-               first),
+               early_end),
+        robust("survives clients that vanish", "A connection may be reset at any time.",
+               survives_resets(works), some),
         robust("survives a line of 200,000 bytes", "It may be refused, but harms nobody.",
-               stands(b"x" * OVER_LONG + b"\n", "a very long line"), first),
+               stands(b"x" * OVER_LONG + b"\n", "a very long line", works), some),
         robust("survives 200,000 bytes without a line end", "They must not be collected for ever.",
-               stands(b"x" * OVER_LONG, "a line without end"), first),
+               stands(b"x" * OVER_LONG, "a line without end", works), some),
         robust("survives bytes that are no UTF-8", "decode() raises UnicodeDecodeError.",
-               stands(b"\xff\xfe\x80\xc3\x28\n\xed\xa0\x80\n", "bytes that are no UTF-8"), first),
-        robust("survives NUL bytes", "Odd bytes harm nobody.", stands(b"\0\0\0\n\0", "NUL bytes"),
-               first),
+               stands(b"\xff\xfe\x80\xc3\x28\n\xed\xa0\x80\n", "bytes that are no UTF-8",
+                      works), some),
+        robust("survives NUL bytes", "Odd bytes harm nobody.",
+               stands(b"\0\0\0\n\0", "NUL bytes", works), some),
         robust("survives control characters", "Odd bytes harm nobody.",
-               stands(b"\x1b[2J\x07\r\r\n\x9b\x08\n", "control characters"), first),
+               stands(b"\x1b[2J\x07\r\r\n\x9b\x08\n", "control characters", works), some),
         robust("serves others beside a silent client", "One client must not hold up all others.",
-               silent_client, first),
+               beside_silence(works), some),
         robust("gives a slow reader every answer", "send() may send less than all of it.",
-               slow_reader, first),
+               slow_reader, ours),
     ]  # fmt: skip
-    if pieces:
-        listed.insert(4, robust("takes lines in pieces", "TCP is a stream: a line may arrive in "
-                                "pieces.", takes_pieces, first))  # fmt: skip
+    if in_pieces:
+        needed = ours if in_pieces is takes_pieces else None
+        listed.insert(0, robust("takes lines in pieces", "TCP is a stream: a line may arrive in "
+                                "pieces.", in_pieces, needed))  # fmt: skip
     if many:
         listed.append(
-            robust(f"serves {CROWD} clients at once", "A class may connect at once.", crowd, first)
+            robust(f"serves {CROWD} clients at once", "A class may connect at once.", crowd, ours)
         )
     stop = robust("stops on Ctrl-C", "With clients connected, with status 0, without a traceback.",
                   stops)  # fmt: skip

@@ -7,7 +7,7 @@ import socket
 
 from ..recorder import Client, Visit
 from ..requirement import NotMet, Requirement, Script
-from ..trial import ANSWER, SHORT, START, Trial
+from ..trial import ANSWER, SHORT, START, Server, Trial
 from .common import (
     ask,
     exercise,
@@ -84,6 +84,11 @@ def many_clients(trial: Trial) -> None:
             raise NotMet(
                 f"with {len(clients)} clients connected: {problem.found}", problem.expected
             ) from None
+
+
+def echoes(trial: Trial, server: Server) -> None:
+    with trial.connect(server) as client:
+        echoed(trial, client, f"Hello {word()}")
 
 
 def next_client(trial: Trial) -> None:
@@ -262,7 +267,7 @@ ECHO_SERVER = Script(
         exercise("serves several clients at once", "Handle multiple clients.", many_clients),
         robust("echoes a message without a line end", "client.sendall(b'Hello'), and then recv().",
                message_without_line_end),
-        *of_line_server(pieces=False),
+        *of_line_server(works=echoes, in_pieces=None),
         command("QUIT", ""),
         command("STATS", r"\d"),
         command("TIME", r"\d+:\d\d"),

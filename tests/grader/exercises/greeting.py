@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from ..recorder import Visit, number_in
 from ..requirement import NotMet, Script
-from ..trial import ANSWER, START, Trial
+from ..trial import ANSWER, START, Server, Trial
 from .common import exercise, has_help, listens, no_server, of_line_server, robust, word
 
 NEAR = 120  # seconds
@@ -96,6 +96,17 @@ def tells_the_port(trial: Trial) -> None:
     greets(trial, "port")
 
 
+def says_something(trial: Trial, server: Server) -> None:
+    with trial.connect(server) as client:
+        port = client.address[1]
+        reply = client.receive(lambda data: number_in(port, data), trial.patience(ANSWER))
+        console = server.program
+        if not number_in(port, reply):
+            console.wait_for(lambda: str(port) in console.printed, 0.3)
+            if str(port) not in console.printed:
+                raise NotMet(f"{reply!r}" if reply else "no greeting", "a greeting")
+
+
 def connects(trial: Trial) -> None:
     token = word()
     lines = f"Time: now {token}\nAddress: 127.0.0.1\nPort: 4711\n".encode()
@@ -146,7 +157,7 @@ GREETING_SERVER = Script(
         exercise("tells the port", "The port of the client.", tells_the_port, "listens"),
         exercise("tells the time of the connection", "The connection time.",
                  tells_the_time_of_the_connection),
-        *of_line_server(pieces=False),
+        *of_line_server(works=says_something, in_pieces=None),
     ],
     port=9006,
 )  # fmt: skip

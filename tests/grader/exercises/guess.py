@@ -13,6 +13,7 @@ from ..trial import ANSWER, START, Server, Trial
 from .common import (
     ask,
     exercise,
+    first_piece,
     has_help,
     listens,
     no_server,
@@ -142,15 +143,22 @@ def pair_works(trial: Trial) -> bool:
     if not trial.has("guess_client.py"):
         return False
     if "pair" not in trial.facts:
-        relay = trial.relay(trial.serve(script="guess_server.py"))
-        trial.facts["pair"] = won_by_hand(trial, relay, relay.port) and guesses_sent(trial, relay)
-        if not guesses_sent(trial, relay) and relay.visits:
-            trial.facts["pair problem"] = NotMet(
-                "guess_client.py sends no guess to guess_server.py", "guesses on the wire",
-                "the secret is on the wire: the client compares by itself"
-                if any(re.search(rb"\d", visit.answered) for visit in relay.visits) else "",
-            )  # fmt: skip
+        trial.facts["pair"] = trial.aside(lambda: pair_plays(trial))
     return bool(trial.facts["pair"])
+
+
+def pair_plays(trial: Trial) -> bool:
+    relay = trial.relay(trial.serve(script="guess_server.py"))
+    won = won_by_hand(trial, relay, relay.port)
+    sent = guesses_sent(trial, relay)
+    if relay.visits and not sent:
+        told = any(re.search(rb"\d", visit.answered) for visit in relay.visits)
+        trial.facts["pair problem"] = NotMet(
+            "guess_client.py does not send the guesses to guess_server.py",
+            "guesses on the wire",
+            "the secret is on the wire: the client compares by itself" if told and won else "",
+        )
+    return won and sent
 
 
 def guesses_sent(trial: Trial, relay: FakeServer) -> bool:
@@ -220,7 +228,7 @@ def keeps_the_number(trial: Trial) -> None:
 
 
 def own_number_each(trial: Trial) -> None:
-    server = started_random(trial)
+    server = trial.serve()
     numbers = []
     for _ in range(4):
         game = play(trial, server)
@@ -231,8 +239,27 @@ def own_number_each(trial: Trial) -> None:
                  "the same secret for all clients")  # fmt: skip
 
 
-def started_random(trial: Trial) -> Server:
-    return trial.serve()
+def gives_a_hint(trial: Trial, server: Server) -> None:
+    """What a server that works does: it answers a guess."""
+    with trial.connect(server) as client:
+        client.receive(lambda data: bool(data), 0.1)
+        client.send(b"50" + end_of_guess(trial))
+        reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
+        if not reply.strip():
+            raise NotMet("no hint", "a hint")
+
+
+def end_of_guess(trial: Trial) -> bytes:
+    return bytes(trial.facts.get("game", (False, b"\n"))[1])
+
+
+def guess_in_pieces(trial: Trial) -> None:
+    with trial.connect(trial.serve()) as client:
+        client.receive(lambda data: bool(data), 0.1)
+        first_piece(client, b"5")
+        client.send(b"0\n")
+        if not client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER)).strip():
+            raise NotMet("no hint", "a hint")
 
 
 def same_words(trial: Trial) -> None:
@@ -405,6 +432,8 @@ def client_sends(trial: Trial) -> None:
             continue
     if pair_works(trial):
         return
+    if "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
     raise NotMet("it sends no guess" if server.visits else "it does not connect",
                  "a guess on the wire")  # fmt: skip
 
@@ -430,6 +459,8 @@ GUESS_SERVER = Script(
         *of_line_server(
             robust("says the same with every number", "The number must not be on the wire.",
                    same_words, "speaks our protocol"),
+            works=gives_a_hint,
+            in_pieces=guess_in_pieces,
         ),
     ],
     imports=("random", "socket"),

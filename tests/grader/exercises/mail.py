@@ -265,6 +265,13 @@ def doubles_dots(trial: Trial) -> None:
         raise NotMet("the message at our server is another one", "the lines 'one' and '.two'")
 
 
+def greets_and_quits(trial: Trial, server: Server) -> None:
+    with trial.connect(server) as client:
+        reply = client.receive(lambda data: b"\n" in data, trial.patience(ANSWER))
+        if not reply.startswith(b"220"):
+            raise NotMet(f"{reply!r}" if reply else "no greeting", "a line 220")
+
+
 SMTP_SERVER = Script(
     "smtp_server.py",
     "smtp",
@@ -287,6 +294,7 @@ SMTP_SERVER = Script(
                    ends_a_message_at_one_place, "speaks our protocol"),
             robust("takes a dot away that the client has added", "RFC 5321, section 4.5.2.",
                    undoes_dots, "speaks our protocol"),
+            works=greets_and_quits,
         ),
     ],
     port=1025,
