@@ -195,7 +195,8 @@ class Trial:
             ends.append(program)
         wrong_usage = [one for one in ends if self.plain_usage(one)]
         told = next((one for one in ends if one not in wrong_usage), ends[0])
-        self.programs.sort(key=lambda entry: entry[2] is told)  # the last one is shown
+        self.programs = [(name, ours or one is not told, one) for name, ours, one in self.programs]
+        self.evidence.commands = self.evidence.commands[ends.index(told) - len(ends) :][:1]
         raise NotMet(
             f"it ended with status {told.process.returncode}, and nobody listens",
             "a server that listens, and goes on running",

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 
 from ..process import WINDOWS, Program, free_port
 from ..recorder import Client, FakeServer, Visit
 from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
-from ..trial import ANSWER, SHORT, Server, Trial
+from ..trial import ANSWER, SHORT, START, Server, Trial
 
 Dialogue = list[tuple[str, str]]
 CROWD = 200  # clients at once
@@ -76,14 +78,18 @@ def hung_up(trial: Trial, server: Server, client: Client) -> bytes:
 # The dialogue in the docstring of our script: the protocol to the letter
 
 
-def docstring(trial: Trial, script: str) -> str:
-    text = (trial.reference / script).read_text(encoding="utf-8")
-    return ast.get_docstring(ast.parse(text)) or ""
+parser = threading.Lock()  # ast.parse() is not safe in threads before Python 3.12
+
+
+@cache
+def docstring(path: Path) -> str:
+    with parser:
+        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def dialogue(trial: Trial) -> Dialogue:
     """Return what client and server say; what follows ERROR, and of mail the words, are free."""
-    talk = re.findall(r"^ +([CS]): ?(.*)$", docstring(trial, trial.script), re.MULTILINE)
+    talk = re.findall(r"^ +([CS]): ?(.*)$", docstring(trial.reference / trial.script), re.MULTILINE)
     mail = ("C", "DATA") in talk
 
     def free(text: str) -> str:
@@ -100,7 +106,7 @@ def dialogue(trial: Trial) -> Dialogue:
 def options(trial: Trial) -> list[str]:
     """Return the options with which the docstring says to try it: the dialogue may need them."""
     found = re.search(
-        rf"^ +python3 {trial.script}(.*)$", docstring(trial, trial.script), re.MULTILINE
+        rf"^ +python3 {trial.script}(.*)$", docstring(trial.reference / trial.script), re.MULTILINE
     )
     return shlex.split(found[1]) if found else []
 
@@ -615,6 +621,9 @@ def looks_like_a_message(text: str, template: str, *parts: str) -> bool:
 # How a client of theirs may be started
 
 
+ALL_WAYS = 25.0  # seconds after which no other way is tried
+
+
 @dataclass(frozen=True)
 class Way:
     """Arguments, and what is typed at its keyboard."""
@@ -655,6 +664,7 @@ def run_ways(
     best: tuple[int, list[str], Program] | None = None
     visits: list[Visit] = []
     given = dict(files or {})
+    end = time.monotonic() + ALL_WAYS
     number = 0
     while number < len(order):
         way = listed[order[number]]
@@ -662,13 +672,16 @@ def run_ways(
         program = trial.run_client(
             server.port, *way.args, script=script, stdin=way.typed, files=given, redirect=redirect
         )
-        done = program.wait_for(lambda program=program: good(program), trial.patience(5))  # type: ignore[misc]
-        if done:
+        comes = partial(has_come, server, good, program)
+        came = program.wait_for(comes, trial.patience(START))
+        if program.wait_for(partial(good, program), trial.patience(ANSWER + SHORT)):
             trial.facts[key] = order[number]
             best, visits = (99, evidence.lines[start:], program), list(server.visits)
             break
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
         program.settle(0.1)
+        hangs = not came and not program.ended()
+        program.kill()
         if not best or visited > best[0] or (not visited and "usage:" in best[2].errors):
             best, visits = (visited, evidence.lines[start:], program), list(server.visits)
         del evidence.lines[start:]
@@ -676,7 +689,7 @@ def run_ways(
         if missing and given and missing[1] not in given and ".." not in missing[1]:
             given[missing[1].lstrip("/")] = next(iter(given.values()))
             continue  # the same way, with the file that it wants
-        if key in trial.facts or trial.late():
+        if key in trial.facts or hangs or trial.late() or time.monotonic() > end:
             break
         number += 1
     assert best
@@ -688,8 +701,8 @@ def run_ways(
     return best[2]
 
 
-def shows(program: Program, text: str) -> bool:
-    return text in program.printed or text in program.errors
+def has_come(server: FakeServer, good: Callable[[Program], bool], program: Program) -> bool:
+    return bool(server.visits) or good(program)
 
 
 def bluffs(
