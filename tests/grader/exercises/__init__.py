@@ -13,13 +13,12 @@ from . import (
     guess,
     json_lookup,
     mail,
+    proxy,
     sum_numbers,
     udp,
     web,
 )
 
-# A script without an exercise of its own, such as tcp_proxy.py, would be a Script here whose
-# requirements are all robust: then its row has no verdict on the exercise.
 SCRIPTS: dict[str, Script] = {
     one.name: one
     for one in (
@@ -51,5 +50,6 @@ SCRIPTS: dict[str, Script] = {
         mail.SMTP_SERVER,
         mail.SMTP_CLIENT,
         ftp.FTP_LIST,
+        proxy.TCP_PROXY,
     )
 }

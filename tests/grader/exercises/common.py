@@ -421,7 +421,10 @@ def slow_reader(trial: Trial) -> None:
 
 
 def announces(trial: Trial, kind: str = "tcp") -> None:
-    server = trial.serve(*options(trial), files=prepared(trial), kind=kind)
+    announces_server(trial, trial.serve(*options(trial), files=prepared(trial), kind=kind))
+
+
+def announces_server(trial: Trial, server: Server) -> None:
     server.program.wait_for(lambda: "\n" in server.program.printed, trial.patience(SHORT))
     first = server.program.printed.partition("\n")[0]
     if not matches(first, f"Server listening on ...:{server.port}..."):
