@@ -1,173 +1,188 @@
-"""Chat client: talks and listens at the same time.
+"""Chat client: sends what you type, and prints what the others say, at the same time.
 
-On a terminal what others say appears above the line that you are typing. With a pipe as stdin it says the lines,
-leaves, and prints what it has heard. /quit, Ctrl-D or Ctrl-C leave; /help lists what else the server can do.
+On a terminal, messages appear above the line that you are typing. With a pipe
+as stdin it sends the lines, leaves, and prints what came. /quit, Ctrl-D or
+Ctrl-C leave; /help lists what else the server can do.
 
 Try it:
 
     python3 chat_server.py
-    python3 chat_client.py --name alice
+    python3 chat_client.py --name alice  # in two other terminals
+
+Experiment:
+
+    - print(f"\\r\\x1b[K{escape(line)}\\n{self.prompt()}{typed}", end="", flush=True)
+    + print(line)
+    `pytest -k "chat_client and drawn_again"` fails: a message lands in the
+    middle of the line that you are typing.
 """
 
 import argparse
-import os
+import atexit
 import re
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 readline: Any = None
 with suppress(ImportError):  # not on Windows
     import readline
+termios: Any = None
+with suppress(ImportError):
+    import termios
 
 HOST, PORT = "localhost", 9001
-TIMEOUT = 10.0  # seconds until the connection stands
-MAX_LINE = 64 * 1024  # bytes; a longer line is shown in parts
-PATIENCE = 0.5  # seconds to wait for a new name, which goes into the prompt
+TIMEOUT = 10.0  # seconds to connect; a chat may be silent for hours
+MAX_LINE = 64 * 1024  # bytes; a longer line is printed in parts
+NAME_WAIT = 0.5  # seconds to wait for the answer to a new name, which goes into the prompt
+PROMPT_WAIT = 0.2  # seconds for a prompt that is just being printed, before the last one is erased
 WELCOME = re.compile(r"\* Welcome, you are ([^:]+):.*")
 RENAMED = re.compile(r"\* (\S+) is now (\S+)")
 QUIT = re.compile(r"EXIT|/quit(\s.*)?")
-GONE = "the server is gone"
-WAKE = getattr(signal, "SIGUSR1", 0)  # not on Windows
 
 
 class Chat:
-    """A conversation: one thread listens, while the main one waits for the keyboard."""
+    """A conversation. The main thread waits for the server, another one for the keyboard.
 
-    def __init__(self, connection: socket.socket) -> None:
+    It is not the other way round, as nothing can wake a thread that waits for the keyboard: when
+    the server goes, the main thread just ends, and the other one with it.
+    """
+
+    def __init__(self, connection: socket.socket, name: str | None) -> None:
         self.connection = connection
-        self.terminal = sys.stdin is not None and sys.stdin.isatty()
+        self.new_name = name
         self.name = "?"
-        self.heard = threading.Event()
-        self.leaving = self.lost = False
-        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.terminal = bool(sys.stdin and sys.stdin.isatty())
+        self.received = threading.Event()
+        self.leaving = self.closed = False
 
-    def listen(self) -> None:
-        """Show what comes. If the server goes first, wake the main thread, which waits for a key."""
-        try:
-            with self.connection.makefile("rb") as lines:
-                while line := lines.readline(MAX_LINE):
-                    self.show(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
-        except (BrokenPipeError, SystemExit):  # nobody reads on
-            os._exit(0)
-        except OSError:
-            self.lost = True
-        if self.leaving:
-            return
-        if not WAKE:
-            os._exit(fail(GONE))
-        if signal.getsignal(WAKE) == self.wake:
-            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
-
-    def wake(self, *_: object) -> None:
-        """Leave what the main thread waits for: the server is gone. Raises ConnectionError."""
+    def receive_lines(self) -> None:
+        """Print the lines of the server until it closes. Raises OSError if it closes first."""
+        with self.connection.makefile("rb") as stream:
+            while line := self.read_line(stream):
+                self.print_message(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
         if not self.leaving:
-            raise ConnectionError(GONE)
+            raise ConnectionError("the server is gone")
 
-    def show(self, line: str) -> None:
+    def read_line(self, stream: Any) -> bytes:
+        try:
+            return bytes(stream.readline(MAX_LINE))
+        except OSError as error:
+            raise ConnectionError("the server is gone") from error
+
+    def print_message(self, line: str) -> None:
         """Print a line; on a terminal above the one being typed, which is drawn again."""
         if match := WELCOME.fullmatch(line):
             self.name = match[1]
         elif (match := RENAMED.fullmatch(line)) and match[1] == self.name:
             self.name = match[2]
-        if not self.terminal:
-            show(line)
-        else:
+        if self.terminal:
             typed = readline.get_line_buffer() if readline else ""
             print(f"\r\x1b[K{escape(line)}\n{self.prompt()}{typed}", end="", flush=True)
-        self.heard.set()
+        else:
+            print_line(line)
+        self.received.set()
 
     def prompt(self) -> str:
         return f"{escape(self.name)}> "
 
-    def typed(self) -> Iterator[str]:
-        """Yield the lines of stdin."""
+    def send_lines(self) -> None:
+        """Send what the user types until there is no more, then leave."""
+        with suppress(OSError):  # receive_lines() reports it
+            self.received.wait(NAME_WAIT)
+            if self.new_name is not None:
+                self.send(f"/name {self.new_name}")
+            for line in self.input_lines():
+                if QUIT.fullmatch(line.strip()):
+                    break
+                self.send(line)
+            self.leave()
+
+    def input_lines(self) -> Iterator[str]:
+        """Yield the lines of stdin without their endings."""
+        if not sys.stdin:  # closed
+            return
         if not self.terminal:
-            for line in sys.stdin.buffer if sys.stdin else ():
-                yield os.fsdecode(line.rstrip(b"\r\n"))
+            with open(0, "rb", closefd=False) as stdin:  # at exit Python would wait for sys.stdin
+                for line in stdin:
+                    yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
             return
         with suppress(EOFError):
-            while True:
+            while (
+                not self.closed
+            ):  # or input() would change the terminal after its settings are back
                 yield input(f"\r{self.prompt()}")
 
-    def say(self, line: str) -> None:
-        """Send a line. After one that changes the name wait for the answer, so that the next prompt has it."""
-        self.heard.clear()
-        self.connection.sendall(os.fsencode(line) + b"\n")
+    def send(self, line: str) -> None:
+        """Send a line; after one that changes the name wait for the answer. Raises OSError."""
+        self.received.clear()
+        self.connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
         if self.terminal and line.upper().startswith(("NAME ", "/NAME ")):
-            self.heard.wait(PATIENCE)
+            self.received.wait(NAME_WAIT)
 
-    def leave(self, patience: float | None) -> None:
-        """Say goodbye, and hear the rest, for `patience` seconds at most."""
+    def leave(self) -> None:
+        """Say goodbye; the server answers and closes. Raises OSError."""
         self.leaving = True
-        with suppress(OSError):
-            self.connection.sendall(b"/quit\n")
-            self.connection.shutdown(socket.SHUT_WR)
-        self.listener.join(patience)
+        self.connection.sendall(b"/quit\n")
+        self.connection.shutdown(socket.SHUT_WR)
 
 
-def talk(connection: socket.socket, name: str | None) -> int:
-    """Chat until the user leaves; return 0. Raises OSError, also if the server leaves first."""
+def talk(connection: socket.socket, name: str | None) -> None:
+    """Chat until the user leaves. Raises OSError, also if the server leaves first."""
     connection.settimeout(None)
-    chat = Chat(connection)
-    with suppress(ValueError):  # Windows, or not in the main thread
-        signal.signal(WAKE, chat.wake)
+    chat = Chat(connection, name)
     if chat.terminal:
         stdout: Any = sys.stdout
         stdout.reconfigure(errors="backslashreplace")
+        if termios:  # readline changes the settings of the terminal, and will not change them back
+            atexit.register(termios.tcsetattr, 0, termios.TCSADRAIN, termios.tcgetattr(0))
+    keyboard = threading.Thread(target=chat.send_lines, daemon=True)
     try:
-        chat.listener.start()
-        chat.heard.wait(PATIENCE)
-        if name is not None:
-            chat.say(f"/name {name}")
-        for line in chat.typed():
-            chat.leaving = bool(QUIT.fullmatch(line.strip()))  # before the server hears it, and goes
-            chat.say(line)
-            if chat.leaving:
-                break
-        chat.leave(PATIENCE if chat.terminal else None)  # from a pipe all lines are said, and all answers come
+        keyboard.start()
+        chat.receive_lines()
     except KeyboardInterrupt:
+        with suppress(OSError):
+            chat.leave()
+    finally:
+        chat.closed = True
         if chat.terminal:
-            print()
-        chat.leave(PATIENCE)
-    except OSError as error:
-        chat.leaving = True
-        if chat.terminal:
-            print()
-        raise ConnectionError(GONE) from error
-    if chat.lost:
-        raise ConnectionError(GONE)
-    if chat.terminal:
-        print("\r\x1b[K", end="", flush=True)  # no prompt that nobody answers
-    return 0
+            keyboard.join(PROMPT_WAIT)
+            print("\r\x1b[K", end="", flush=True)  # erases the prompt
 
 
-def show(line: str | bytes) -> None:
-    """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(0)
+# The rest is the same in every client: output, errors, and the command line.
+
+
+def print_line(line: str | bytes) -> None:
+    """Print a line at once, with escapes for what stdout cannot show."""
+    encoding = sys.stdout.encoding
+    print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+
+    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
+    joiners of Persian and of emoji.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
+        else c
+        for c in text
+    )
 
 
-def explain(error: Exception) -> str:
-    """Return in words what went wrong, and what to do about it."""
+def describe_error(error: Exception) -> str:
+    """Return what went wrong with a connection, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check address and port"
+        return "connection refused; start the server, or check host and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -175,54 +190,43 @@ def explain(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def client_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all clients have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
-    patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    return parser
-
-
-def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
-    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
-    try:
-        with connect((args.host, args.port), args.timeout or None) as connection:
-            return talk(connection)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError) as error:
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
+def interrupted() -> int:
+    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = client_parser()
-    parser.add_argument("--name", help="be called so from the start")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="name or address of the server (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="port of the server (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="longest wait for the server; 0: no limit (default: %(default)g)",
+    )
+    option("--name", help="your name in the chat (default: the server picks one)")
     args = parser.parse_args(argv)
-    if args.name is not None and args.name.splitlines() != [args.name]:
-        parser.error("a name is one line")
-    return call(args, partial(talk, name=args.name), socket.create_connection)
+    if not (1 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 1 to 65535, --timeout from 0 to 1000000")
+    if args.name is not None and len(args.name.splitlines()) != 1:
+        parser.error("the name must be one line")
+    try:
+        with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
+            talk(connection, args.name)
+    except KeyboardInterrupt:
+        return interrupted()
+    except (OSError, UnicodeError) as error:
+        host = f"[{args.host}]" if ":" in args.host else escape(args.host)
+        reason = f"{host}:{args.port}: {describe_error(error)}"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    return 0
 
 
 if __name__ == "__main__":

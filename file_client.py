@@ -1,14 +1,24 @@
 """File client: fetches files from a file server, whole or not at all.
 
-A file is written under another name until it is complete; a file that is there already is replaced only with --force.
-Names are as --list shows them: control characters and backslashes as in a Python string. Files come into the current
-folder, whatever folder they are in on the server.
+A file is written under another name until it is complete; one that is here
+already is replaced only with --force. Names are as --list shows them: control
+characters and backslashes as in a Python string. Files are put into the
+current folder, whatever folder they are in on the server.
 
 Try it:
 
     mkdir -p files && echo Hello > files/hello.txt
     python3 file_server.py --directory files
-    python3 file_client.py hello.txt --verify
+    python3 file_client.py hello.txt --verify  # in another terminal
+
+Left out: what was fetched before the connection broke is fetched again.
+
+Experiment:
+
+    - with atomic_write(path) as file:
+    + with open(path, "wb") as file:
+    `pytest -k "file_client and whole"` fails: the old file is lost, and half
+    of the new one takes its place.
 """
 
 import argparse
@@ -20,117 +30,185 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 HOST, PORT = "localhost", 9004
 TIMEOUT = 60.0  # seconds without a byte
-BUFFER = 1024 * 1024  # bytes to read at a time
-MAX_LINE = 64 * 1024  # bytes of an answer
-MAX_NAME = 255  # bytes
-AHEAD = 4096  # bytes of requests that may be sent before their answers are read
-BAR = 0.1  # seconds between two pictures of the progress bar
-# Names that Windows keeps.
-RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+PIECE = 64 * 1024  # bytes of a file to read at once
+MAX_LINE = 64 * 1024  # bytes of a reply
+MAX_NAME = 255  # bytes, on most file systems
+# Names that Windows keeps for devices.
+RESERVED = re.compile(
+    r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE
+)
 
 
-class FileError(OSError):
-    """What the server sends is not what it should be."""
+class ServerError(OSError):
+    """The server sends something that it should not: the conversation cannot go on."""
 
 
-class Refused(FileError):
-    """There is no such file, here or there; the next one can be asked for."""
+class Refused(ServerError):
+    """This file cannot be fetched, but the next one can."""
 
 
-def meant(text: str) -> str:
-    """Return the name that written() has written so. Raises ValueError if it cannot have."""
-    if re.search(r"\\(?!\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})", text.replace(r"\\", "")):
-        raise ValueError("not an escape sequence")
-    return re.sub(r"\\(\\|[nrt]|x..|u....|U........)", lambda match: match[0].encode().decode("unicode_escape"), text)
-
-
-def safe(name: str) -> str:
-    """Return the last part of a path as the name of a file on any platform; it may be empty."""
-    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name).strip(". ")
-    return f"_{name}" if RESERVED.fullmatch(name) else name
-
-
-def target(text: str, output: str | None, force: bool) -> str:
-    """Return where to put the file whose name in requests is `text`. Raises Refused."""
+def target_path(text: str, output: str | None) -> str:
+    """Return where to put the file whose encoded name is `text`. Raises Refused."""
     path = output or "."
     if os.path.isdir(path):
         try:
-            name = safe(meant(text).rpartition("/")[2]).encode()[:MAX_NAME].decode("utf-8", "ignore")
+            name = safe_name(decode_name(text).rpartition("/")[2])
         except ValueError:
             name = ""
+        name = name.encode()[:MAX_NAME].decode("utf-8", "ignore")
         if not name:
             raise Refused("that gives no name for the file here; choose one with --output")
         path = os.path.join(output, name) if output else name
     elif path.endswith(("/", os.sep)):
         raise Refused(f"{path} is no folder")
-    if os.path.isfile(path) and not force:
-        raise Refused(f"{path} is here already; --force replaces it")
     return path
 
 
-class Answers:
-    """Takes lines and files out of what the server sends, however it arrives."""
+def safe_name(name: str) -> str:
+    """Return `name` as the name of a file on any platform; it may become empty."""
+    name = "".join("_" if c in '/\\:*?"<>|' or escape(c) != c else c for c in name).strip(". ")
+    return f"_{name}" if RESERVED.fullmatch(name) else name
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.stream = connection.makefile("rb")
-        self.buffer = memoryview(bytearray(BUFFER))
 
-    def line(self) -> str:
-        """Return the next line, of MAX_LINE bytes at most. Raises FileError, OSError."""
-        line = self.stream.readline(MAX_LINE + 1)
-        if len(line) > MAX_LINE:
-            raise FileError(f"not a file server: it says {line[:80]!r}...")
-        if not line.endswith(b"\n"):
-            raise FileError("the server has hung up")
-        return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+def decode_name(text: str) -> str:
+    """Return the name that encode_name() wrote as `text`. Raises ValueError if there is none."""
+    if re.search(r"\\(?!\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})", text.replace(r"\\", "")):
+        raise ValueError("not an escape sequence")
+    escapes = r"\\(\\|[nrt]|x..|u....|U........)"
+    return re.sub(escapes, lambda match: match[0].encode().decode("unicode_escape"), text)
 
-    def body(self, size: int) -> Iterator[Any]:
-        """Yield the next `size` bytes, each piece in memory that the next one uses again. Raises FileError, OSError."""
-        left = size
-        while left:
-            count = self.stream.readinto1(self.buffer[:left])
-            if not count:
-                raise FileError(f"the file ends early: {size - left} of {size} bytes have come")
-            left -= count
-            yield self.buffer[:count]
 
-    def answer(self) -> str:
-        """Return what follows OK. Raises Refused, FileError, OSError."""
-        line = self.line()
-        kind, _, rest = line.partition(" ")
-        if kind != "OK":
-            raise Refused(rest) if kind == "ERROR" else FileError(f"not a file server: it says {line[:80]!r}")
-        return rest
+def read_line(stream: BinaryIO) -> str:
+    """Return the next line. Raises OSError."""
+    line = stream.readline(MAX_LINE + 1)
+    if len(line) > MAX_LINE:
+        raise ServerError(f"not a file server: it says {line[:80]!r}...")
+    if not line.endswith(b"\n"):
+        raise ServerError("the server hung up")
+    return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
 
-    def number(self) -> int:
-        """Return the number that follows OK. Raises FileError, OSError."""
-        rest = self.answer()
-        if not re.fullmatch("[0-9]{1,18}", rest):
-            raise FileError(f"not a file server: it says {rest[:80]!r}")
-        return int(rest)
+
+def read_reply(stream: BinaryIO, pattern: str) -> str:
+    """Return what follows OK, which matches `pattern`. Raises OSError."""
+    line = read_line(stream)
+    kind, _, rest = line.partition(" ")
+    if kind == "ERROR":
+        raise Refused(rest)
+    if kind != "OK" or not re.fullmatch(pattern, rest):
+        raise ServerError(f"not a file server: it says {line[:80]!r}")
+    return rest
+
+
+def read_pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next `size` bytes in pieces. Raises OSError."""
+    left = size
+    while left:
+        piece = stream.read(min(left, PIECE))
+        if not piece:
+            raise ServerError(f"the file ends early: {size - left} of {size} bytes have come")
+        left -= len(piece)
+        yield piece
+
+
+def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
+    """Write the file that comes next to `path`; return its size. Raises OSError."""
+    try:
+        size = int(read_reply(stream, "[0-9]{1,18}"))
+    except Refused:
+        if verify:
+            with suppress(ServerError):
+                read_reply(stream, ".*")  # to HASH: refused, too
+        raise
+    sha256 = hashlib.sha256()
+    with atomic_write(path) as file:
+        for piece in progress(read_pieces(stream, size), size):
+            write_piece(file, piece, path)
+            if verify:
+                sha256.update(piece)
+        if verify and read_reply(stream, ".*") != sha256.hexdigest():
+            raise Refused("checksum mismatch: damaged on the way, or changed in the meantime")
+        if os.path.isfile(path) and not force:
+            raise Refused(f"{path} exists by now; use --force to replace it")
+    return size
+
+
+def write_piece(file: BinaryIO, piece: bytes, path: str) -> None:
+    """Write to the file that will be `path`. Raises OSError with this name."""
+    try:
+        file.write(piece)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def fetch_files(connection: socket.socket, args: argparse.Namespace) -> int:
+    """Fetch the files that the command line names; return the exit status. Raises OSError."""
+    status = 0
+    paths: set[str] = set()
+    with connection.makefile("rb") as stream:
+        for name in args.names:
+            try:
+                path = target_path(name, args.output)
+                if os.path.normcase(path) in paths:
+                    raise Refused(f"{path} is already the place of another one")
+                paths.add(os.path.normcase(path))
+                if os.path.isfile(path) and not args.force:
+                    raise Refused(f"{path} already exists; use --force to replace it")
+                commands = ("GET", "HASH") if args.verify else ("GET",)
+                requests = "".join(f"{command} {escape(name)}\n" for command in commands)
+                connection.sendall(requests.encode())
+                size = fetch_file(stream, path, args.verify, args.force)
+            except Refused as error:
+                script = os.path.basename(sys.argv[0])
+                print(f"{script}: error: {escape(f'{name}: {error}')}", file=sys.stderr)
+                status = 1
+            else:
+                if os.path.isfile(path):  # and not stdout, for example
+                    verified = ", verified" if args.verify else ""
+                    print_line(f"{path}: {size} byte{'s' * (size != 1)}{verified}")
+    return status
+
+
+def print_list(connection: socket.socket) -> None:
+    """Print size and name of each file. Raises OSError."""
+    connection.sendall(b"LIST\n")
+    with connection.makefile("rb") as stream:
+        for _ in range(int(read_reply(stream, "[0-9]{1,18}"))):
+            line = read_line(stream)
+            size, tab, name = line.partition("\t")
+            if not re.fullmatch("[0-9]{1,20}", size) or not tab:
+                raise ServerError(f"not a file server: it lists {line[:80]!r}")
+            print(size, end="\t")
+            print_line(name)
+
+
+# The rest is the same in every client: output, errors, and the command line.
 
 
 @contextmanager
-def replacing(path: str) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` at the end, or vanishes if an exception is raised. Raises OSError."""
-    if os.path.exists(path) and not os.path.isfile(path):  # a terminal, say, is written to
+def atomic_write(path: str) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` at the end, or vanishes if an exception is raised.
+
+    Nobody ever sees half a file, and a failure does not cost the old one. Raises OSError.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):  # a device, such as /dev/stdout
         with open(path, "wb") as file:
             yield file
         return
-    if os.path.islink(path):  # which stays one
+    if os.path.islink(path):  # which stays a link
         path = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     try:
         with open(temporary, "xb") as file:
             yield file
-        with suppress(OSError):
+        with suppress(OSError):  # there is no old one
             os.chmod(temporary, os.stat(path).st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException as error:
@@ -141,141 +219,49 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def fetch_file(reader: Answers, path: str, verify: bool, force: bool) -> int:
-    """Write the file that comes next to `path`; return its size. Raises Refused, FileError, OSError."""
-    try:
-        size = reader.number()
-    except Refused:
-        if verify:
-            with suppress(FileError):
-                reader.answer()
-        raise
-    sha256 = hashlib.sha256()
-    try:
-        with replacing(path) as file:
-            for piece in progress(reader.body(size), size):
-                file.write(piece)
-                if verify:
-                    sha256.update(piece)
-            if verify and reader.answer() != sha256.hexdigest():
-                raise Refused("what came has another hash: damaged on the way, or changed meanwhile")
-            if os.path.isfile(path) and not force:
-                raise Refused(f"{path} has come to be here meanwhile; --force replaces it")
-    except (FileError, ConnectionError, TimeoutError):
-        raise
-    except OSError as error:
-        error.filename = path
-        raise
-    return size
-
-
-def requests(names: list[str], verify: bool) -> Iterator[tuple[list[str], bytes]]:
-    """Yield names, and the requests for these files, as many as may be under way at the same time."""
-    batch: list[str] = []
-    data = b""
-    for name in names:
-        request = f"GET {escape(name)}\n".encode() + (f"HASH {escape(name)}\n".encode() if verify else b"")
-        if batch and len(data) + len(request) > AHEAD:
-            yield batch, data
-            batch, data = [], b""
-        batch.append(name)
-        data += request
-    yield batch, data
-
-
-def talk(connection: socket.socket, args: argparse.Namespace) -> int:
-    """Do what the command line asks for; return the exit status. Raises FileError, OSError."""
-    reader = Answers(connection)
-    if args.list:
-        connection.sendall(b"LIST\n")
-        for _ in range(reader.number()):
-            match = re.fullmatch("([0-9]{1,20})\t(.*)", line := reader.line())
-            if not match:
-                raise FileError(f"not a file server: it lists {line[:80]!r}")
-            with suppress(BrokenPipeError):  # about which show() knows what to do
-                print(match[1], end="\t")
-            show(match[2])
-        return 0
-    status = 0
-    paths: dict[str, str] = {}
-    for name in args.names:
-        try:
-            path = target(name, args.output, args.force)
-            if os.path.normcase(path) in map(os.path.normcase, paths.values()) and name not in paths:
-                raise Refused(f"{path} is already the place of another one")
-            paths[name] = path
-        except Refused as error:
-            status = fail(f"{name}: {error}")
-    for names, data in requests(list(paths), args.verify):
-        connection.sendall(data)
-        for name in names:
-            try:
-                size = fetch_file(reader, paths[name], args.verify, args.force)
-            except Refused as error:
-                status = fail(f"{name}: {error}")
-            else:
-                if os.path.isfile(paths[name]):  # and not stdout, say
-                    show(f"{paths[name]}: {size} bytes{', verified' if args.verify else ''}")
-    return status
-
-
-def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
-    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
-    try:
-        with connect((args.host, args.port), args.timeout or None) as connection:
-            return talk(connection)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError) as error:
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
-
-
-def client_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all clients have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
-    patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    return parser
-
-
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
 def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
-    """Pass `pieces` on, of `total` bytes, and meanwhile draw a bar on stderr if it is a terminal."""
+    """Pass `pieces` on, of `total` bytes in all; on a terminal draw a progress bar on stderr."""
     start = drawn = time.monotonic()
     done = 0
-    try:
-        for piece in pieces:
-            yield piece
-            done += len(piece)
-            now = time.monotonic()
-            if sys.stderr and sys.stderr.isatty() and now - drawn >= BAR:
-                drawn = now
-                share, rate = done / max(total, done), done / (now - start)
-                left = (max(total, done) - done) / rate
-                line = f"[{'#' * round(40 * share):40}] {share:4.0%} {rate / 1e6:7.1f} MB/s {left:5.0f} s left"
-                print(f"\r{line}", end="", file=sys.stderr, flush=True)
-    finally:
-        if drawn != start:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - drawn >= 0.1:  # seconds: more often would flicker
+            drawn = now
+            share, rate = done / max(total, done), done / (now - start) / 1e6
+            bar = f"[{'#' * round(40 * share):40}] {share:4.0%} {rate:7.1f} MB/s"
+            print(f"\r{bar}", end="", file=sys.stderr, flush=True)
+    if drawn != start:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def explain(error: Exception) -> str:
-    """Return in words what went wrong, and what to do about it."""
+def print_line(line: str | bytes) -> None:
+    """Print a line at once, with escapes for what stdout cannot show."""
+    encoding = sys.stdout.encoding
+    print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def escape(text: str | bytes) -> str:
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+
+    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
+    joiners of Persian and of emoji.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
+        else c
+        for c in text
+    )
+
+
+def describe_error(error: Exception) -> str:
+    """Return what went wrong with a connection, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check address and port"
+        return "connection refused; start the server, or check host and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -283,47 +269,56 @@ def explain(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def show(line: str | bytes) -> None:
-    """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(0)
-
-
-def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
+def interrupted() -> int:
+    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = client_parser()
-    job = parser.add_mutually_exclusive_group()
-    job.add_argument("names", nargs="*", default=[], metavar="NAME", help="fetch these files")
-    job.add_argument("--list", action="store_true", help="show what there is: size and name")
-    parser.add_argument("--output", metavar="PATH", help="a file, or a folder (default: the current one)")
-    parser.add_argument("--verify", action="store_true", help="compare with the hash that the server tells")
-    parser.add_argument("--force", action="store_true", help="replace files that are here already")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="name or address of the server (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="port of the server (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="longest wait for the server; 0: no limit (default: %(default)g)",
+    )
+    option("names", nargs="*", default=[], metavar="NAME", help="file to fetch, or several")
+    option("--list", action="store_true", help="list the files: size and name")
+    option("--output", metavar="PATH", help="a file, or a folder (default: the current one)")
+    option("--verify", action="store_true", help="compare with the hash that the server computes")
+    option("--force", action="store_true", help="replace files that exist already")
     args = parser.parse_args(argv)
-    if not args.list and not args.names:
-        parser.error("which file? There is also --list")
+    if not (1 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 1 to 65535, --timeout from 0 to 1000000")
+    if args.list == bool(args.names):
+        parser.error("give names of files, or --list")
     if len(args.names) > 1 and args.output and not os.path.isdir(args.output):
-        parser.error("several files want a folder as --output")
+        parser.error("several files need a folder as --output")
     with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to leave nothing behind
-    return call(args, partial(talk, args=args), socket.create_connection)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the half file goes
+    try:
+        with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
+            if args.list:
+                print_list(connection)
+                return 0
+            return fetch_files(connection, args)
+    except KeyboardInterrupt:
+        return interrupted()
+    except BrokenPipeError:  # nobody reads stdout any more, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
+        return 0
+    except (OSError, UnicodeError) as error:
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        where = escape(getattr(error, "filename", None) or f"{host}:{args.port}")
+        parser.exit(1, f"{parser.prog}: error: {where}: {describe_error(error)}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Guessing game server: thinks of a number, and says whether it is higher or lower than your guess.
+"""Guessing game server: picks a number, and says whether it is higher or lower than a guess.
 
     S: Guess a number between 1 and 100
     C: 50
@@ -10,178 +10,147 @@
     C: 42
     S: correct: 42 in 3 guesses
 
-Each client gets a number of its own. What is not a whole number in the range is not counted. "quit" leaves. UTF-8;
-lines end in LF or CRLF and have at most 100 bytes.
+Each client gets a number of its own. A guess that is not a whole number, or
+not in the range, does not count. "quit" leaves. UTF-8; lines end in LF or CRLF
+and have at most 100 bytes.
 
 Try it:
 
     python3 guess_server.py --number 42
-    nc localhost 9003
+    nc localhost 9003  # in another terminal
+
+Left out: a player who loses the connection starts anew.
+
+Experiment:
+
+    - secret = SystemRandom().randint(args.low, args.high)
+    + secret = args.low + 41
+    `pytest -k "guess_server and own"` fails: two clients must not share a
+    secret.
 """
 
 import argparse
 import logging
-import os
-import random
 import re
-import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from random import SystemRandom
 from typing import Any
 
 HOST, PORT = "localhost", 9003
 TIMEOUT = 300.0  # seconds without a guess
 MAX_LINE = 100  # bytes
-FARTHEST = 10**18  # the numbers to guess are no farther from 0
-TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|[^\xfa-\xfe])", re.DOTALL)  # options (RFC 854)
-CHUNK = 64 * 1024  # bytes to ask for
-BACKLOG = 4096  # clients that may queue until they are accepted
-SPARE = 64  # threads that may wait for the next client
-POLL = 0.05  # seconds between two looks at the stop event
-LINGER = 1.0  # seconds a client has to take the last reply
+FARTHEST = 10**18  # from 0, of --low and --high
 
-Address = tuple[Any, ...]
+Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
 log = logging.getLogger(__name__)
 
 
 class Game:
-    """One game: a secret from `low` to `high`, and the guesses so far, `limit` at most (0: as many as it takes)."""
+    """One game: find a secret from `low` to `high` in `limit` guesses (None: in any number)."""
 
-    def __init__(self, low: int, high: int, secret: int, limit: int = 0) -> None:
+    def __init__(self, low: int, high: int, secret: int, limit: int | None = None) -> None:
         self.low, self.high, self.secret, self.limit = low, high, secret, limit
         self.guesses = 0
         self.over = False
 
     def answer(self, line: bytes) -> str:
-        """Return the reply to a line as it came; `over` tells whether it is the last one."""
+        """Return the reply to a guess; `over` tells whether it is the last one."""
         if len(line) > MAX_LINE:
             return f"ERROR line too long: at most {MAX_LINE} bytes"
-        text = TELNET.sub(b"", line).decode("utf-8", "backslashreplace").strip()
+        text = line.decode("utf-8", "backslashreplace").strip()
         if not re.fullmatch("[-+]?[0-9]+", text):
             return f"ERROR not a whole number: {text!r}"
-        if not self.low <= int(text) <= self.high:
+        guess = int(text)
+        if not self.low <= guess <= self.high:
             return f"ERROR out of range: {self.low} to {self.high}"
         self.guesses += 1
-        if int(text) == self.secret:
+        if guess == self.secret:
             self.over = True
-            return f"correct: {self.secret} in {self.guesses} {'guess' if self.guesses == 1 else 'guesses'}"
+            noun = "guess" if self.guesses == 1 else "guesses"
+            return f"correct: {guess} in {self.guesses} {noun}"
         if self.guesses == self.limit:
             self.over = True
             return f"ERROR out of guesses: it was {self.secret}"
-        return "higher" if self.secret > int(text) else "lower"
+        return "higher" if self.secret > guess else "lower"
 
 
-def receive(connection: socket.socket, size: int, farewell: bytes) -> bytes:
-    """Return the next bytes, `size` at most; b"" at the end. Raises TimeoutError, after a `farewell`; OSError."""
-    try:
-        return connection.recv(size)
-    except (BlockingIOError, TimeoutError):
-        connection.sendall(farewell)
-        raise TimeoutError("silent for too long") from None
-
-
-def lines(connection: socket.socket, farewell: bytes) -> Iterator[bytes]:
-    """Yield the lines that come, without LF or CRLF; the last one need not end so. Beyond MAX_LINE they are cut."""
-    rest = bytearray()
-    while piece := receive(connection, CHUNK, farewell) or (rest and b"\n"):
-        *whole, last = piece.split(b"\n")
-        for line in whole:
-            rest += line[: MAX_LINE + 2 - len(rest)]
-            yield bytes(rest.removesuffix(b"\r"))
-            rest.clear()
-        rest += last[: MAX_LINE + 2 - len(rest)]
-
-
-def converse(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
-    """Play a game with one client; return a summary."""
+def handle_client(connection: socket.socket, address: Address, args: argparse.Namespace) -> str:
+    """Play a game with one client; return a summary for the log."""
     connection.settimeout(args.timeout or None)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    secret = random.SystemRandom().randint(args.low, args.high) if args.number is None else args.number
+    secret = args.number
+    if secret is None:  # SystemRandom: nobody can guess it from earlier secrets
+        secret = SystemRandom().randint(args.low, args.high)
     game = Game(args.low, args.high, secret, args.max_guesses)
     connection.sendall(f"Guess a number between {args.low} and {args.high}\n".encode())
-    for line in lines(connection, b"ERROR timeout\n"):
-        if TELNET.sub(b"", line).strip() == b"quit":
+    for line in read_lines(connection, b"ERROR timeout\n"):
+        if line.strip() == b"quit":
             break
         connection.sendall(f"{game.answer(line)}\n".encode())
         if game.over:
             break
-    return f"{game.guesses} guesses"
+    return f"guesses: {game.guesses}"
 
 
-def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
-    """Hold `converse(connection, address)`, which returns a summary for the log, with each client, until `stop` is set.
+# The rest is the same in every server: a thread for each client, and the command line.
 
-    Each client has a thread to itself. When it has left, the thread waits for another one, as long as few do: to start
-    one costs more than a short conversation. On the way out live connections are shut down and all threads joined.
+MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds to wait for the client to close, too
+
+
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
+
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
-    stop = stop or threading.Event()
-    live: set[socket.socket] = set()
-    threads: set[threading.Thread] = set()
-    free: list[threading.Thread] = []
-    clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()  # for each there is a free thread
+    connections: set[socket.socket] = set()
 
-    def attend() -> None:
-        while client := clients.get():
-            connection, address = client
-            try:
-                with connection:
-                    log.info("Connection from %s", address[:2])
-                    summary = converse(connection, address)
-                    hang_up(connection)
-                log.info("Connection closed %s: %s", address[:2], summary)
-            except (OSError, MemoryError) as error:
-                log.info("Connection lost %s: %s", address[:2], error)
-            finally:
-                live.remove(connection)
-            if len(free) >= SPARE:
-                break
-            free.append(threading.current_thread())
-        threads.discard(threading.current_thread())
+    def run_client(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address)
+        try:
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # reply at once
+                summary = handle_client(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address, summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address, error)
+        except Exception:  # a bug costs one client; the pool swallows exceptions
+            log.exception("Connection failed %s", address)
+        connections.remove(connection)
 
     listener.settimeout(POLL)
-    try:
-        while not stop.is_set():
-            connection = None
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
+        while not stop:
             try:
                 connection, address = listener.accept()
-                if not free:
-                    thread = threading.Thread(target=attend, daemon=True)
-                    thread.start()
-                    threads.add(thread)
-                    free.append(thread)
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
             except TimeoutError:
-                if free:  # a quiet moment: one thread less
-                    free.pop()
-                    clients.put(None)
-            except (OSError, RuntimeError, MemoryError) as error:  # out of descriptors or threads, say
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
                 log.warning("Cannot accept a client: %s", error)
-                if connection:
-                    connection.close()
-                time.sleep(POLL)  # or else this would spin
-            else:
-                free.pop()
-                live.add(connection)
-                clients.put((connection, address))
-    finally:
-        for connection in list(live):
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for _ in list(threads):
-            clients.put(None)
-        for thread in list(threads):
-            thread.join()
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    """End `connection` so that the last reply arrives.
+
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
+    """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(LINGER)
@@ -190,90 +159,72 @@ def hang_up(connection: socket.socket) -> None:
             pass
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
+def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[bytes]:
+    """Yield each line without its LF or CRLF, however it was cut into pieces on the way.
 
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def server_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all servers have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
-    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    parser.add_argument("--quiet", action="store_true", help="no log")
-    return parser
-
-
-class Log(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr; what nobody reads for a second is dropped, since a full pipe must not stop a server."""
-
-    patience = 1.0  # seconds
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
-            self.patience = 1.0 if select.select([], [self.stream], [], self.patience)[1] else 0.0
-        if self.patience:
-            super().emit(record)
-
-
-def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
-    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
-    level = logging.ERROR if args.quiet else logging.INFO
-    form = "%(asctime)s %(message)s"
-    logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
-    stop, first = threading.Event(), threading.Lock()
-
-    def interrupt(number: int, frame: object) -> None:
-        if first.acquire(blocking=False):  # or else a second signal in the midst of set() would wait for the first
-            stop.set()
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    for number in signals:  # the last one is Windows' Ctrl-Break
-        signal.signal(number, interrupt)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    try:
-        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
-        listener = listen(address, family=family)
-    except (OSError, UnicodeError) as error:
-        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
-    with listener:
-        if sys.stdout:
-            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
-        serve(listener, stop=stop)
-    for number in signals:
-        signal.signal(number, signal.SIG_IGN)  # while Python itself shuts down
-    return 0
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
+    The last line may lack its ending. A line longer than MAX_LINE is cut, but still longer than
+    that. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
+    """
+    with connection.makefile("rb") as stream:
+        try:
+            while line := stream.readline(MAX_LINE + 2):
+                rest = line
+                while rest and not rest.endswith(b"\n"):  # too long: skip the rest
+                    rest = stream.readline(MAX_LINE)
+                yield line.removesuffix(b"\n").removesuffix(b"\r")
+        except TimeoutError:
+            connection.sendall(timeout_reply)
+            raise
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = server_parser()
-    whole = between(-FARTHEST, FARTHEST)
-    parser.add_argument("--low", type=whole, default=1, metavar="N", help="smallest number (default: %(default)s)")
-    parser.add_argument("--high", type=whole, default=100, metavar="N", help="largest number (default: %(default)s)")
-    parser.add_argument("--number", type=whole, metavar="N", help="the number to guess (default: a random one)")
-    parser.add_argument("--max-guesses", type=between(1, 1e9), default=0, metavar="N", help="default: no limit")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
+    )
+    option("--quiet", action="store_true", help="log errors only")
+    option("--low", type=int, default=1, metavar="N", help="smallest number (default: %(default)s)")
+    option("--high", type=int, default=100, metavar="N", help="largest one (default: %(default)s)")
+    option("--number", type=int, metavar="N", help="the number to guess (default: a random one)")
+    option("--max-guesses", type=int, metavar="N", help="guesses for each client (default: any)")
     args = parser.parse_args(argv)
-    if not args.low <= (args.low if args.number is None else args.number) <= args.high:
-        parser.error("--low, --number and --high must not be out of order")
-    attend = partial(serve, converse=partial(converse, args=args))
-    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    number = args.low if args.number is None else args.number
+    if not -FARTHEST <= args.low <= number <= args.high <= FARTHEST:
+        parser.error(f"--low, --number and --high must be in order, from -{FARTHEST} to {FARTHEST}")
+    if args.max_guesses is not None and args.max_guesses < 1:
+        parser.error("--max-guesses must be at least 1")
+    logging.basicConfig(
+        level=logging.ERROR if args.quiet else logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    host, family = args.host, socket.AF_INET
+    if ":" in host:
+        host, family = f"[{host}]", socket.AF_INET6
+    try:
+        listener = socket.create_server((args.host, args.port), family=family, backlog=MAX_CLIENTS)
+    except (OSError, UnicodeError) as error:
+        reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    with listener:
+        print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
+        serve(listener, partial(handle_client, args=args), stop)
+    log.info("Server stopped")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,26 @@
-"""HTTP server: shows a folder to browsers and to programs, and nothing outside of it (RFC 9110, RFC 9112).
+"""HTTP server: shows a folder to browsers and programs, and nothing from outside of it.
 
-A folder is shown as its index.html, or else as a list of what is in it. A part of a file can be asked for (Range), or
-a file only if it is newer (If-Modified-Since), so that a browser can seek in a video, and `curl -C -` can resume.
-Connections are kept open between requests. Whatever leads out of the folder, such as a symbolic link, is not found,
-and neither is anything but files and folders.
+A folder is shown as its index.html, or else as a list of what is in it. A
+client may ask for a part of a file (Range), so that a browser can seek in a
+video and `curl -C -` can resume, or for a file only if it is newer
+(If-Modified-Since). Connections are kept open between requests. What leads out
+of the folder, such as a symbolic link, is not found, and neither is anything
+but files and folders. RFC 9110 and RFC 9112.
 
 Try it:
 
     python3 http_server.py
-    curl http://localhost:8000/
+    curl http://localhost:8000/  # in another terminal, or open it in a browser
+
+Left out: HTTPS, uploads, compression, several ranges at once, and ETags: a
+file that changes twice within a second has the same date.
+
+Experiment:
+
+    - if os.path.commonpath([root, path]) == root and (os.path.isfile(path) or os.path.isdir(path)):
+    + if os.path.isfile(path) or os.path.isdir(path):
+    `pytest -k "http_server and nothing_outside"` fails: a symbolic link can
+    lead out of the folder.
 """
 
 import argparse
@@ -18,88 +30,96 @@ import logging
 import mimetypes
 import os
 import re
-import select
 import signal
 import socket
 import stat
 import sys
-import threading
 import time
+import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
+from email.message import Message
 from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote_to_bytes
 
 HOST, PORT = "localhost", 8000
 TIMEOUT = 30.0  # seconds that a connection may be idle
-BACKLOG = 4096  # clients that may queue until they are accepted
-POLL = 0.05  # seconds between two looks at the stop event
-LINGER = 1.0  # seconds a client has to take the last reply
-BUFFER = 64 * 1024  # bytes of a reply that go out with its head
+PIECE = 256 * 1024  # bytes of a file to read and send at once
+BUFFER = 64 * 1024  # bytes of a reply that are sent in one piece with its headers
 INDEX = "index.html"
-LATEST = datetime(9999, 12, 1).timestamp()  # a date that still can be written
+LATEST = datetime(2999, 12, 1, tzinfo=timezone.utc).timestamp()  # Windows cannot show later dates
 
 STYLE = """
-:root { color-scheme: light dark; --line: #d8dee4; --soft: #59636e; --link: #0757ba; --hover: #f3f6f9 }
-@media (prefers-color-scheme: dark) { :root { --line: #30363d; --soft: #9198a1; --link: #6cb2ff; --hover: #1b222b } }
-@media (prefers-color-scheme: dark) { body { background: #0d1117; color: #e6edf3 } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 0 auto; padding: 1.5rem 1rem 3rem }
+:root { color-scheme: light dark; --line: #d8dee4; --soft: #59636e; --link: #0757ba }
+:root { --hover: #f3f6f9 }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #30363d; --soft: #9198a1; --link: #6cb2ff; --hover: #1b222b }
+  body { background: #0d1117; color: #e6edf3 }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 0 auto }
+body { padding: 1.5rem 1rem 3rem }
 nav { font-size: 1.25rem; font-weight: 600; margin-bottom: 1rem; overflow-wrap: anywhere }
 nav i { color: var(--soft); font-style: normal; font-weight: 400; padding: 0 .3em }
 a { color: var(--link); text-decoration: none }
 a:hover { text-decoration: underline }
 table { border-collapse: collapse; width: 100% }
-th, td { padding: .45rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }
+th, td { padding: .45rem .6rem; text-align: left; vertical-align: top }
+th, td { border-bottom: 1px solid var(--line) }
 th { color: var(--soft); font-size: .8rem; font-weight: 600 }
 tr:hover td { background: var(--hover) }
 td:first-child { width: 100%; overflow-wrap: anywhere }
-td:nth-child(n+2), th:nth-child(n+2) { color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums }
+td:nth-child(n+2), th:nth-child(n+2) { color: var(--soft); white-space: nowrap }
+td:nth-child(n+2) { font-variant-numeric: tabular-nums }
 td:nth-child(2), th:nth-child(2) { text-align: right }
 @media (max-width: 34rem) { td:nth-child(3), th:nth-child(3) { display: none } }
 """
 
-Address = tuple[Any, ...]
+Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
 log = logging.getLogger(__name__)
 
 
 def locate(root: str, target: str) -> str:
-    """Return the real path of what the path of a URL names in the folder `root`, itself a real path.
+    """Return the real path of what the path of a URL names in the folder `root`, a real path.
 
-    Raises OSError or ValueError if it is not there, or outside, which nobody outside can tell apart.
+    Raises OSError or ValueError if it is not there, or outside: the client must not learn which.
     """
     names = [name for name in unquote_to_bytes(target.encode("latin-1")).split(b"/") if name]
     if b".." in names:
         raise FileNotFoundError
-    path = inside(root, os.path.join(root, *map(os.fsdecode, names)))
+    path = real_path(root, os.path.join(root, *map(os.fsdecode, names)))
     if (target.endswith("/") or names[-1:] == [b"."]) and not os.path.isdir(path):
         raise NotADirectoryError
     return path
 
 
-def inside(root: str, path: str) -> str:
-    """Return the real path of a file or folder in `root`. Raises OSError or ValueError if it is none."""
-    path = os.path.realpath(path, strict=True)
+def real_path(root: str, path: str) -> str:
+    """Return the real path of a file or folder in `root`. Raises OSError or ValueError."""
+    path = os.path.realpath(path, strict=True)  # follows symbolic links
     if os.path.commonpath([root, path]) == root and (os.path.isfile(path) or os.path.isdir(path)):
         return path
     raise FileNotFoundError
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """Return where the part begins that a Range header asks for, and where it ends, exclusive (RFC 9110, 14.1.2).
+    """Return start and end (exclusive) of the part that a Range header asks for (RFC 9110, 14.1.2).
 
-    None means all: it asks for several parts, or cannot be understood. Raises IndexError if there is no such part.
+    None stands for the whole file: the header asks for several parts, or is wrong. Raises
+    IndexError if the file has no such part.
     """
     match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", header.replace(" ", "").lower())
     if not match or match[0] == "bytes=-":
         return None
     first, last = match.groups()
-    if not first:
+    if not first:  # the last so many bytes
+        if not size and int(last):
+            return None
         start, end = max(size - int(last), 0), size
     else:
         start, end = int(first), min(int(last) + 1, size) if last else size
@@ -110,6 +130,27 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+def precondition(headers: Message, modified: float) -> HTTPStatus | None:
+    """Return the status of a request whose conditions do not hold (RFC 9110, 13.2.2).
+
+    `modified` is in seconds since 1970. As we send no ETag, only "*" matches a file.
+    """
+
+    def is_after(name: str) -> bool | None:
+        with suppress(TypeError, ValueError, OverflowError):  # no such header, or not a date
+            return int(modified) > parsedate_to_datetime(headers[name]).timestamp()
+        return None
+
+    if "If-Match" in headers:
+        if headers["If-Match"].strip() != "*":
+            return HTTPStatus.PRECONDITION_FAILED
+    elif is_after("If-Unmodified-Since"):
+        return HTTPStatus.PRECONDITION_FAILED
+    if "If-None-Match" in headers:
+        return HTTPStatus.NOT_MODIFIED if headers["If-None-Match"].strip() == "*" else None
+    return HTTPStatus.NOT_MODIFIED if is_after("If-Modified-Since") is False else None
+
+
 def media_type(path: str) -> str:
     """Return the Content-Type of a file, by its name."""
     kind, encoding = mimetypes.guess_type(path)
@@ -118,70 +159,77 @@ def media_type(path: str) -> str:
     return f"{kind}; charset=utf-8" if kind.startswith("text/") and kind != "text/html" else kind
 
 
-def listing(root: str, folder: str) -> str:
+def list_folder(root: str, folder: str) -> str:
     """Return the page that shows what is in `folder`: folders first, by name. Raises OSError."""
     found = []
-    for entry in os.scandir(folder):
-        with suppress(OSError, ValueError):  # not for the outside, or gone meanwhile
-            path = inside(root, entry.path)
-            if folder == path or folder.startswith(path + os.sep):
-                continue  # a link back up: whoever follows all links would never come to an end
-            status = os.stat(path)
-            found.append((stat.S_ISREG(status.st_mode), entry.name.casefold(), entry.name, status))
-    names = steps(root, folder)
-    trail = ['<a href="/">Home</a>']
-    trail += [f'<a href="{url(names[:depth])}">{visible(name)}</a>' for depth, name in enumerate(names, 1)]
-    table = [row(name, is_file, status) for is_file, _, name, status in sorted(found, key=lambda one: one[:3])]
-    rows = "\n".join(table) or "<tr><td>Nothing here.<td><td>"
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError, ValueError):  # it leads outside, or is gone by now
+                if entry.is_symlink():
+                    path = real_path(root, entry.path)
+                    if os.path.commonpath([folder, path]) == path:
+                        continue  # back up: who follows all links would never come to an end
+                status = entry.stat()
+                is_file = stat.S_ISREG(status.st_mode)
+                if is_file or stat.S_ISDIR(status.st_mode):
+                    found.append((is_file, entry.name.casefold(), entry.name, status))
+    names = path_names(root, folder)
+    links = ['<a href="/">Home</a>']
+    for depth, name in enumerate(names, 1):
+        links.append(f'<a href="{folder_url(names[:depth])}">{show_name(name)}</a>')
+    rows = [format_row(name, is_file, status) for is_file, _, name, status in sorted(found)]
+    table = "\n".join(rows) or "<tr><td>This folder is empty.<td><td>"
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{visible("/".join(names) or "Home")}</title>
+<title>{show_name("/".join(names) or "Home")}</title>
 <style>{STYLE}</style>
-<nav>{"<i>/</i>".join(trail)}</nav>
+<nav>{"<i>/</i>".join(links)}</nav>
 <table>
 <tr><th>Name<th>Size<th>Changed
-{rows}
+{table}
 </table>
 """
 
 
-def steps(root: str, folder: str) -> list[str]:
+def path_names(root: str, folder: str) -> list[str]:
     """Return the names on the way from `root` to `folder`."""
     return [] if folder == root else os.path.relpath(folder, root).split(os.sep)
 
 
-def url(names: list[str]) -> str:
+def folder_url(names: list[str]) -> str:
     """Return the path of a folder in a URL."""
-    return "/" + "".join(f"{href(name)}/" for name in names)
+    return "/" + "".join(f"{quote_name(name)}/" for name in names)
 
 
-def row(name: str, is_file: bool, status: os.stat_result) -> str:
-    """Return the line of the table for one file or folder."""
+def format_row(name: str, is_file: bool, status: os.stat_result) -> str:
+    """Return the row of the table for a file or folder."""
     slash = "" if is_file else "/"
-    size = f'<td title="{status.st_size} bytes">{human(status.st_size)}' if is_file else "<td>"
-    when = datetime.fromtimestamp(changed(status))
-    return f'<tr><td><a href="{href(name)}{slash}">{visible(name)}{slash}</a>{size}<td>{when:%Y-%m-%d %H:%M}'
+    size = f'<td title="{status.st_size} bytes">{show_size(status.st_size)}' if is_file else "<td>"
+    link = f'<a href="{quote_name(name)}{slash}">{show_name(name)}{slash}</a>'
+    return (
+        f"<tr><td>{link}{size}<td>{time.strftime('%Y-%m-%d %H:%M', time.localtime(mtime(status)))}"
+    )
 
 
-def changed(status: os.stat_result) -> float:
-    """Return when a file was changed last, in seconds, or the nearest time that a date can tell."""
+def mtime(status: os.stat_result) -> float:
+    """Return when a file was changed, in seconds since 1970, or the nearest date to be shown."""
     return min(max(status.st_mtime, 0), LATEST)
 
 
-def href(name: str) -> str:
-    """Return a file's name, whatever its bytes, for a URL."""
+def quote_name(name: str) -> str:
+    """Return the name of a file, whatever its bytes, for a URL."""
     return quote(os.fsencode(name), safe="")
 
 
-def visible(name: str) -> str:
-    """Return a file's name, whatever its bytes, for a page."""
+def show_name(name: str) -> str:
+    """Return the name of a file, whatever its bytes, for a page."""
     return html.escape(escape(os.fsencode(name)))
 
 
-def human(size: float) -> str:
-    """Return a size in bytes as one reads it: three digits and a unit."""
+def show_size(size: float) -> str:
+    """Return a size in bytes for people: three digits and a unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"
@@ -193,88 +241,104 @@ class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "http_server/1.0"
+    default_request_version = "HTTP/1.0"  # HTTP/0.9, as it is set, has no place for errors
+    server_version = "http_server/2.0"
     sys_version = ""
-    disable_nagle_algorithm = True  # or the end of a reply waits until the client has confirmed its beginning
     wbufsize = BUFFER
-    server: "Server"
+    raw_requestline: bytes
+
+    def __init__(self, connection: socket.socket, address: Address, root: str) -> None:
+        """Handle all requests that come over `connection`. Raises OSError."""
+        self.root = root
+        self.requests = 0
+        super().__init__(connection, address, None)  # type: ignore[arg-type]  # serve() does it
+
+    def parse_request(self) -> bool:
+        """Parse a request; return whether it is one."""
+        line = self.raw_requestline
+        if (
+            not line.endswith(b"\n") or not line.strip()
+        ):  # cut off; or to be ignored (RFC 9112, 2.2)
+            self.close_connection = bool(line.strip())
+            return False
+        self.requests += 1
+        if not super().parse_request():
+            return False
+        hosts = len(self.headers.get_all("Host", []))
+        if hosts > 1 or (not hosts and self.request_version == "HTTP/1.1") or self.headers.defects:
+            self.send_error(HTTPStatus.BAD_REQUEST.value)  # RFC 9112, 3.2 and 5.1
+            return False
+        return True
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body, which nobody reads, is no next request
-        root = self.server.root
-        target, mark, query = re.sub("^https?://[^/?]*", "", self.path, flags=re.IGNORECASE).partition("?")
+            self.close_connection = True  # a body that is not read must not be the next request
+        target, mark, query = re.sub("^https?://[^/?]*", "", self.path, flags=re.I).partition("?")
         try:
-            path = locate(root, target)
+            path = locate(self.root, target)
             if os.path.isdir(path):
-                location = url(steps(root, path))
+                location = folder_url(path_names(self.root, path))
                 if unquote_to_bytes(target.encode("latin-1")) != unquote_to_bytes(location):
-                    return self.reply(HTTPStatus.MOVED_PERMANENTLY, {"Location": location + mark + query})
+                    headers = {"Location": location + mark + query}
+                    return self.send_reply(HTTPStatus.MOVED_PERMANENTLY, headers)
                 with suppress(OSError, ValueError):
-                    index = inside(root, os.path.join(path, INDEX))
+                    index = real_path(self.root, os.path.join(path, INDEX))
                     path = index if os.path.isfile(index) else path
             if os.path.isdir(path):
-                page = listing(root, path).encode()
-                return self.reply(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, page)
-            file = open(path, "rb")  # noqa: SIM115, closed below
+                page = list_folder(self.root, path).encode()
+                headers = {"Content-Type": "text/html; charset=utf-8"}
+                return self.send_reply(HTTPStatus.OK, headers, page)
+            file = open(path, "rb")  # closed below
         except PermissionError:
             return self.send_error(HTTPStatus.FORBIDDEN.value)
         except (OSError, ValueError) as error:
-            busy = getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
-            return self.send_error((HTTPStatus.SERVICE_UNAVAILABLE if busy else HTTPStatus.NOT_FOUND).value)
+            busy = getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.EIO)
+            status = HTTPStatus.SERVICE_UNAVAILABLE if busy else HTTPStatus.NOT_FOUND
+            return self.send_error(status.value)
         with file:
-            return self.reply_file(file, media_type(path))
+            return self.send_file(file, media_type(path))
 
     do_HEAD = do_GET
 
-    def reply_file(self, file: BinaryIO, kind: str) -> None:
+    def send_file(self, file: BinaryIO, kind: str) -> None:
         """Send a file, or the part of it that the request asks for."""
         status = os.fstat(file.fileno())
-        modified = formatdate(changed(status), usegmt=True)
-        size = status.st_size
-        head = {"Content-Type": kind, "Last-Modified": modified, "Accept-Ranges": "bytes"}
-        if self.is_known(changed(status)):
-            return self.reply(HTTPStatus.NOT_MODIFIED, {"Last-Modified": modified})
+        size, modified = status.st_size, formatdate(mtime(status), usegmt=True)
+        headers = {"Content-Type": kind, "Last-Modified": modified, "Accept-Ranges": "bytes"}
+        if failed := precondition(self.headers, mtime(status)):
+            return self.send_reply(failed, {"Last-Modified": modified})
         part = None
         if self.command == "GET" and self.headers.get("If-Range", modified) == modified:
             try:
                 part = byte_range(self.headers.get("Range", ""), size)
             except IndexError:
-                return self.reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
+                headers = {"Content-Range": f"bytes */{size}"}
+                return self.send_reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
         start, end = part or (0, size)
         if part:
-            head["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        self.begin(HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK, head, end - start)
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        self.send_head(HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK, headers, end - start)
         if self.command == "HEAD":
             return None
-        if end - start <= BUFFER:
-            file.seek(start)
-            sent = self.wfile.write(file.read(end - start))
-        else:
-            self.wfile.flush()
-            sent = self.connection.sendfile(file, start, end - start)
-        if sent < end - start:  # the file has become shorter: that the connection ends tells the client
+        file.seek(start)
+        left = end - start
+        while left and (piece := file.read(min(left, PIECE))):  # faster than socket.sendfile()
+            self.wfile.write(piece)
+            left -= len(piece)
+        if left:  # the file got shorter: only the end of the connection can tell that
             self.close_connection = True
         return None
 
-    def is_known(self, modified: float) -> bool:
-        """Return whether the client has said that it knows this state of the file."""
-        if "If-None-Match" in self.headers:  # which would decide, but we have given no ETag
-            return False
-        with suppress(TypeError, ValueError, OverflowError):
-            return int(modified) <= parsedate_to_datetime(self.headers["If-Modified-Since"]).timestamp()
-        return False
-
-    def reply(self, status: HTTPStatus, head: dict[str, str], body: bytes = b"") -> None:
+    def send_reply(self, status: HTTPStatus, headers: dict[str, str], body: bytes = b"") -> None:
         """Send a reply that is in memory."""
-        self.begin(status, head, len(body))
+        self.send_head(status, headers, len(body))
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def begin(self, status: HTTPStatus, head: dict[str, str], size: int) -> None:
-        """Send the head of a reply with a body of `size` bytes."""
+    def send_head(self, status: HTTPStatus, headers: dict[str, str], size: int) -> None:
+        """Send status line and headers of a reply with a body of `size` bytes."""
         self.send_response(status)
-        for name, value in head.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         if status != HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(size))
@@ -283,68 +347,70 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_error(self, *_: object) -> None:
-        """Say nothing: the request is logged with its status."""
+        """Log nothing: the request is logged with its status."""
 
     def log_message(self, format: str, *args: object) -> None:
-        log.info("%s %s", self.client_address[:2], escape(format % args))
+        log.info("%s %s", self.client_address, escape(format % args))
 
 
-class Server(ThreadingHTTPServer):
-    """The library's server, on a `listener` that is already bound. Closing it hangs up on everybody."""
+def handle_client(connection: socket.socket, address: Address, root: str, timeout: float) -> str:
+    """Answer the requests of one client; return a summary for the log. Raises OSError."""
+    connection.settimeout(timeout or None)
+    return f"requests: {Handler(connection, address, root).requests}"
 
-    timeout = POLL
 
-    def __init__(self, listener: socket.socket, root: str, patience: float | None) -> None:
-        super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket, self.root, self.patience = listener, root, patience
-        self.live: dict[threading.Thread, socket.socket] = {}
+# The rest is the same in every server: a thread for each client, and the command line.
 
-    def get_request(self) -> tuple[socket.socket, Address]:
+MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds to wait for the client to close, too
+
+
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
+
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
+    """
+    connections: set[socket.socket] = set()
+
+    def run_client(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address)
         try:
-            connection, address = super().get_request()
-        except OSError as error:  # out of descriptors, say: without a pause this would spin
-            log.warning("Cannot accept a client: %s", error)
-            time.sleep(POLL)
-            raise
-        connection.settimeout(self.patience)
-        return connection, address
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # reply at once
+                summary = handle_client(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address, summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address, error)
+        except Exception:  # a bug costs one client; the pool swallows exceptions
+            log.exception("Connection failed %s", address)
+        connections.remove(connection)
 
-    def process_request(self, connection: Any, address: Any) -> None:
-        thread = threading.Thread(target=self.process_request_thread, args=(connection, address), daemon=True)
-        self.live[thread] = connection
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError) as error:  # out of threads
-            log.warning("Cannot serve %s: %s", address[:2], error)
-            self.live.pop(thread).close()
-
-    def shutdown_request(self, connection: Any) -> None:
-        hang_up(connection)
-        connection.close()
-        del self.live[threading.current_thread()]
-
-    def handle_error(self, connection: object, address: Any) -> None:
-        log.info("Connection lost %s: %s", address[:2], sys.exc_info()[1])
-
-    def server_close(self) -> None:
-        for connection in list(self.live.values()):
+    listener.settimeout(POLL)
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
+        while not stop:
+            try:
+                connection, address = listener.accept()
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
+            except TimeoutError:
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
+                log.warning("Cannot accept a client: %s", error)
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in list(self.live):
-            thread.join()
-        super().server_close()
-
-
-def serve_files(listener: socket.socket, root: str, timeout: float, stop: threading.Event) -> None:
-    """Show the folder `root`, a real path, to each client of `listener`, until `stop` is set."""
-    with Server(listener, root, timeout or None) as server:
-        while not stop.is_set():
-            server.handle_request()
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    """End `connection` so that the last reply arrives.
+
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
+    """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(LINGER)
@@ -353,94 +419,66 @@ def hang_up(connection: socket.socket) -> None:
             pass
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def server_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all servers have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
-    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    parser.add_argument("--quiet", action="store_true", help="no log")
-    return parser
-
-
-class Log(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr; what nobody reads for a second is dropped, since a full pipe must not stop a server."""
-
-    patience = 1.0  # seconds
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
-            self.patience = 1.0 if select.select([], [self.stream], [], self.patience)[1] else 0.0
-        if self.patience:
-            super().emit(record)
-
-
-def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
-    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
-    level = logging.ERROR if args.quiet else logging.INFO
-    form = "%(asctime)s %(message)s"
-    logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
-    stop, first = threading.Event(), threading.Lock()
-
-    def interrupt(number: int, frame: object) -> None:
-        if first.acquire(blocking=False):  # or else a second signal in the midst of set() would wait for the first
-            stop.set()
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    for number in signals:  # the last one is Windows' Ctrl-Break
-        signal.signal(number, interrupt)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    try:
-        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
-        listener = listen(address, family=family)
-    except (OSError, UnicodeError) as error:
-        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
-    with listener:
-        if sys.stdout:
-            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
-        serve(listener, stop=stop)
-    for number in signals:
-        signal.signal(number, signal.SIG_IGN)  # while Python itself shuts down
-    return 0
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
-
-
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+
+    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
+    joiners of Persian and of emoji.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
+        else c
+        for c in text
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = server_parser()
-    parser.add_argument("--directory", default=".", metavar="DIR", help="show this folder (default: the current one)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
+    )
+    option("--quiet", action="store_true", help="log errors only")
+    option("--directory", default=".", help="folder to show (default: the current one)")
     args = parser.parse_args(argv)
+    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
     root = os.path.realpath(args.directory)
     if not os.path.isdir(root):
-        return fail(f"{args.directory}: not a folder; choose another --directory")
-    serve = partial(serve_files, root=root, timeout=args.timeout)
-    return run(args, serve, partial(socket.create_server, backlog=BACKLOG))
+        reason = f"{args.directory}: not a folder; choose another --directory"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    logging.basicConfig(
+        level=logging.ERROR if args.quiet else logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    host, family = args.host, socket.AF_INET
+    if ":" in host:
+        host, family = f"[{host}]", socket.AF_INET6
+    try:
+        listener = socket.create_server((args.host, args.port), family=family, backlog=MAX_CLIENTS)
+    except (OSError, UnicodeError) as error:
+        reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    with listener:
+        print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
+        serve(listener, partial(handle_client, root=root, timeout=args.timeout), stop)
+    log.info("Server stopped")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,111 +1,112 @@
-"""JSON lookup client: reads a dictionary from a file, and asks json_server.py for the value of a key.
+"""JSON lookup client: reads a dictionary from a file, and asks json_server.py for a key of it.
 
-The file holds one JSON object, in UTF-8. The value is printed as JSON; with --raw a string is printed bare.
+The file holds one JSON object in UTF-8. The value is printed as JSON; with
+--raw a string is printed without quotes.
 
 Try it:
 
     python3 json_server.py
     echo '{"name": "Ada"}' > ada.json
-    python3 json_client.py ada.json name
+    python3 json_client.py ada.json name  # in another terminal
+
+Experiment:
+
+    - line = stream.readline(MAX_REPLY)
+    + line = connection.recv(1024)
+    `pytest -k "json_client and long_value"` fails: one recv() is not one reply.
 """
 
 import argparse
 import json
-import os
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+import unicodedata
 from typing import Any
 
 HOST, PORT = "localhost", 9005
 TIMEOUT = 60.0  # seconds without an answer
-MAX_ANSWER = 128 * 1024 * 1024  # bytes
-CHUNK = 64 * 1024  # bytes to send at a time
+MAX_REPLY = 128 * 1024 * 1024  # bytes
+PIECE = 64 * 1024  # bytes to send at once
 
 
-def read_dictionary(path: str) -> dict[str, Any]:
-    """Return the JSON object in the file `path`. Raises OSError, or ValueError if it holds none."""
-    with open(path, encoding="utf-8-sig") as file:
-        data = json.load(file)
+def make_request(text: str, key: str) -> bytes:
+    """Return the line that asks for the value of `key` in the JSON object `text`.
+
+    Raises ValueError if it is none; RecursionError. The text is sent as it stands, so that its
+    numbers keep all their digits; a line break in it can only be whitespace.
+    """
+    data = json.loads(text)
     if not isinstance(data, dict):
         raise ValueError("the top level is not an object")
-    return data
+    json.dumps(data, allow_nan=False)  # refuses NaN and Infinity
+    line = text.replace("\r", " ").replace("\n", " ")
+    return f'{{"data": {line}, "key": {json.dumps(key)}}}\n'.encode()
 
 
-def as_request(data: dict[str, Any], key: str) -> bytes:
-    """Return the line that asks for the value of `key`. Raises ValueError for NaN and Infinity, RecursionError."""
-    request = {"data": data, "key": key}
-    try:
-        text = json.dumps(request, ensure_ascii=False, allow_nan=False).encode()  # much shorter, if it is UTF-8
-    except UnicodeEncodeError:  # half a surrogate pair
-        text = json.dumps(request, allow_nan=False).encode()
-    return text + b"\n"
-
-
-def talk(connection: socket.socket, request: bytes, key: str, raw: bool) -> int:
-    """Send a request for `key`, and print the value; return 0 if it was found. Raises OSError."""
-    for start in range(0, len(request), CHUNK):  # the time limit is for each piece
-        connection.sendall(request[start : start + CHUNK])
-    with connection.makefile("rb") as answers:
-        line = answers.readline(MAX_ANSWER)
+def talk(connection: socket.socket, request: bytes, key: str) -> Any:
+    """Send a request for `key`; return its value. Raises OSError or LookupError."""
+    for start in range(0, len(request), PIECE):  # the timeout is for a piece
+        connection.sendall(request[start : start + PIECE])
+    with connection.makefile("rb") as stream:
+        line = stream.readline(MAX_REPLY)
     try:
         reply = json.loads(line)
         if "error" in reply:
-            return fail(f"refused: {escape(str(reply['error']))}")
-        if not reply["found"]:
-            return fail(f"no such key: {key!r}")
-        value = reply["value"]
+            reason = f"refused: {escape(str(reply['error']))}"
+        elif reply["found"]:
+            return reply["value"]
+        else:
+            reason = f"no such key: {key!r}"
     except (ValueError, TypeError, KeyError, RecursionError):
-        return fail(f"not an answer of a JSON server: {escape(line[:60])!r}")
+        reason = f"not an answer of a JSON server: {escape(line[:60])!r}"
+    raise LookupError(reason)
+
+
+def print_value(value: Any, raw: bool) -> None:
+    """Print a value as JSON, or a string as it is; on a terminal without control characters."""
     if raw and isinstance(value, str):
-        show_raw(value)
-    else:
-        show(as_json(value))
-    return 0
-
-
-def show_raw(text: str) -> None:
-    """Print `text` as it is, or escaped if it goes to a terminal."""
-    if not sys.stdout or sys.stdout.isatty():
-        show(text)
-    else:
-        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:
-            stdout.write(text.encode("utf-8", "backslashreplace") + b"\n")
-
-
-def as_json(value: Any) -> str:
-    """Return `value` as JSON, escaped where a terminal should not see it as it is, or cannot."""
+        if sys.stdout.isatty():
+            print_line(value)
+        else:
+            sys.stdout.buffer.write(value.encode("utf-8", "backslashreplace") + b"\n")
+        return
     text = json.dumps(value, ensure_ascii=False)
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8", "surrogatepass")
+        text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        text = json.dumps(value)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+        text = json.dumps(value)  # in ASCII
+    print_line("".join(c if escape(c) == c else json.dumps(c)[1:-1] for c in text))
 
 
-def show(line: str | bytes) -> None:
-    """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(0)
+# The rest is the same in every client: output, errors, and the command line.
+
+
+def print_line(line: str | bytes) -> None:
+    """Print a line at once, with escapes for what stdout cannot show."""
+    encoding = sys.stdout.encoding
+    print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+
+    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
+    joiners of Persian and of emoji.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
+        else c
+        for c in text
+    )
 
 
-def explain(error: Exception) -> str:
-    """Return in words what went wrong, and what to do about it."""
+def describe_error(error: Exception) -> str:
+    """Return what went wrong with a connection, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check address and port"
+        return "connection refused; start the server, or check host and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -113,64 +114,56 @@ def explain(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def client_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all clients have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
-    patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    return parser
-
-
-def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
-    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
-    try:
-        with connect((args.host, args.port), args.timeout or None) as connection:
-            return talk(connection)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError) as error:
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
+def interrupted() -> int:
+    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = client_parser()
-    parser.add_argument("file", metavar="FILE", help="a JSON object")
-    parser.add_argument("key", metavar="KEY")
-    parser.add_argument("--raw", action="store_true", help="print a string without quotes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="name or address of the server (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="port of the server (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="longest wait for the server; 0: no limit (default: %(default)g)",
+    )
+    option("file", metavar="FILE", help="file with a JSON object")
+    option("key", metavar="KEY", help="name to look up in it")
+    option("--raw", action="store_true", help="print a string without quotes")
     args = parser.parse_args(argv)
+    if not (1 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 1 to 65535, --timeout from 0 to 1000000")
     try:
-        request = as_request(read_dictionary(args.file), args.key)
-    except KeyboardInterrupt:
-        return 130
+        with open(args.file, encoding="utf-8-sig") as file:
+            request = make_request(file.read(), args.key)
     except OSError as error:
-        return fail(f"cannot read {args.file}: {error.strerror}")
+        parser.exit(1, f"{parser.prog}: error: cannot read {args.file}: {error.strerror}\n")
+    except RecursionError:
+        parser.exit(1, f"{parser.prog}: error: {args.file} is nested too deeply\n")
     except ValueError as error:
-        return fail(f"{args.file} holds no JSON object: {str(error).partition(';')[0]}")
-    except (RecursionError, MemoryError):
-        return fail(f"{args.file} is nested too deeply")
-    return call(args, partial(talk, request=request, key=args.key, raw=args.raw), socket.create_connection)
+        reason = str(error).partition(";")[0]
+        parser.exit(1, f"{parser.prog}: error: {args.file} holds no JSON object: {reason}\n")
+    try:
+        with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
+            value = talk(connection, request, args.key)
+    except LookupError as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        return interrupted()
+    except (OSError, UnicodeError) as error:
+        host = f"[{args.host}]" if ":" in args.host else escape(args.host)
+        reason = f"{host}:{args.port}: {describe_error(error)}"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    print_value(value, args.raw)
+    return 0
 
 
 if __name__ == "__main__":

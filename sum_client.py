@@ -1,11 +1,18 @@
 """Sum client: sends numbers to sum_server.py, and prints their sum.
 
-The numbers are the arguments, or else what stands on stdin, separated by white space: as many as you like.
+The numbers are the arguments, or else the words of stdin, as many as you like.
 
 Try it:
 
     python3 sum_server.py
-    python3 sum_client.py 1 2 3
+    python3 sum_client.py 1 2 3  # in another terminal
+
+Experiment:
+
+    - connection.sendall(b".")
+    + pass
+    `pytest -k "sum_client and prints"` fails: without the final "." the server
+    waits for more numbers.
 """
 
 import argparse
@@ -13,73 +20,80 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 HOST, PORT = "127.0.0.1", 1234
 TIMEOUT = 60.0  # seconds without an answer
-MAX_ANSWER = 64 * 1024  # bytes
-CHUNK = 64 * 1024  # bytes to read at a time
+MAX_REPLY = 64 * 1024  # bytes
+PIECE = 64 * 1024  # bytes of stdin to read at once
 
 
 def wire_format(number: bytes) -> bytes:
-    """Return `number` as it goes over the wire."""
-    text = re.sub(rb"^([-+]?)\.", rb"\g<1>0.", number.strip())  # a leading point would end the list
-    return text.replace(b"|", b"?") + b"|"
+    """Return `number` as it is sent."""
+    text = re.sub(rb"^([-+]?)\.", rb"\g<1>0.", number.strip())  # a leading "." would end the list
+    return text.replace(b"|", b"?") + b"|"  # "1|2" is no number, and must not become two
 
 
-def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> int:
-    """Send the numbers and print their sum. Raises OSError, also for numbers that the server refuses."""
-    with suppress(BrokenPipeError, ConnectionResetError):  # it has refused one, and says so
+def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> None:
+    """Send the numbers and print their sum. Raises OSError, also for an answer that is no sum."""
+    with suppress(BrokenPipeError, ConnectionResetError):  # the server has refused one: it says so
         for numbers in batches:
             connection.sendall(b"".join(map(wire_format, numbers)))
         connection.sendall(b".")
-    with connection.makefile("rb") as answers:
-        answer = answers.readline(MAX_ANSWER)
-    if not answer.endswith(b"\n"):
+    with connection.makefile("rb") as stream:
+        reply = stream.readline(MAX_REPLY)
+    if not reply.endswith(b"\n"):
         raise ConnectionError("the server hung up")
-    if answer.startswith(b"ERROR "):
-        raise ConnectionError(escape(answer.removeprefix(b"ERROR ").rstrip()))
-    if not re.fullmatch(rb"[-+]?[0-9.]+(e[-+]?[0-9]+)?\s*", answer, re.IGNORECASE):
-        raise ConnectionError(f"not a sum: {escape(answer[:80].rstrip())}")
-    show(answer.rstrip(b"\r\n"))
-    return 0
+    if reply.startswith(b"ERROR "):
+        raise ConnectionError(escape(reply.removeprefix(b"ERROR ").rstrip()))
+    if not re.fullmatch(rb"[-+]?[0-9.]+(e[-+]?[0-9]+)?\s*", reply, re.IGNORECASE):
+        raise ConnectionError(f"not a sum: {escape(reply[:80].rstrip())}")
+    print_line(reply.rstrip())
 
 
-def typed() -> Iterator[list[bytes]]:
-    """Yield the words of stdin, as many at a time as there are."""
-    stdin: Any = sys.stdin  # None where there is no console
+def read_words() -> Iterator[list[bytes]]:
+    """Yield the words of stdin as they come, so that it may be endless."""
+    stdin: Any = sys.stdin.buffer
     rest = b""
-    while stdin and (piece := stdin.buffer.read1(CHUNK)):
+    while piece := stdin.read1(PIECE):
         words = (rest + piece).split()
-        rest = b"" if piece[-1:].isspace() or not words else words.pop()
+        rest = b"" if piece[-1:].isspace() or not words else words.pop()  # it may go on
         yield words
     yield rest.split()
 
 
-def show(line: str | bytes) -> None:
-    """Print a line at once, with escapes for what the terminal cannot show; end here if nobody reads on (`| head`)."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(0)
+# The rest is the same in every client: output, errors, and the command line.
+
+
+def print_line(line: str | bytes) -> None:
+    """Print a line at once, with escapes for what stdout cannot show."""
+    encoding = sys.stdout.encoding
+    print(escape(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
+    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+
+    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
+    joiners of Persian and of emoji.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in "Cc Cf Cs Cn Zl Zp" and c not in "\u200c\u200d"
+        else c
+        for c in text
+    )
 
 
-def explain(error: Exception) -> str:
-    """Return in words what went wrong, and what to do about it."""
+def describe_error(error: Exception) -> str:
+    """Return what went wrong with a connection, and what to do about it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; start the server, or check address and port"
+        return "connection refused; start the server, or check host and port"
     if isinstance(error, TimeoutError):
         return "no answer in time; try a longer --timeout"
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -87,53 +101,42 @@ def explain(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def client_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all clients have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="the server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=between(1, 65535), default=PORT, help="the server's port (default: %(default)s)")
-    patience = "seconds to wait for an answer, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    return parser
-
-
-def call(args: argparse.Namespace, talk: Callable[..., int], connect: Callable[..., socket.socket]) -> int:
-    """Connect and `talk(connection)`; return its exit status, 1 if something failed, told in a line, 130 for Ctrl-C."""
-    try:
-        with connect((args.host, args.port), args.timeout or None) as connection:
-            return talk(connection)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError) as error:
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        return fail(f"{getattr(error, 'filename', None) or f'{host}:{args.port}'}: {explain(error)}")
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
+def interrupted() -> int:
+    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = client_parser()
-    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="default: the words of stdin")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="name or address of the server (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="port of the server (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="longest wait for the server; 0: no limit (default: %(default)g)",
+    )
+    option("numbers", nargs="*", metavar="NUMBER", help="what to add up (default: words of stdin)")
     args = parser.parse_args(argv)
-    batches = [list(map(os.fsencode, args.numbers))] if args.numbers else typed()
-    return call(args, partial(talk, batches=batches), socket.create_connection)
+    if not (1 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 1 to 65535, --timeout from 0 to 1000000")
+    batches = [list(map(os.fsencode, args.numbers))] if args.numbers else read_words()
+    try:
+        with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
+            talk(connection, batches)
+    except KeyboardInterrupt:
+        return interrupted()
+    except (OSError, UnicodeError) as error:
+        host = f"[{args.host}]" if ":" in args.host else escape(args.host)
+        reason = f"{host}:{args.port}: {describe_error(error)}"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,186 +3,154 @@
     C: 1|2|3|.
     S: 6
 
-Each number is followed by "|"; a "." where a number would begin ends the list, and after the sum the server hangs up.
-Numbers have up to 4000 digits: 12, -12, 0.5, but not .5, as that would be the end. White space around a number does not
-count. The list may be as long as you like: it is summed up as it comes.
+Each number is followed by "|". A "." where a number would begin ends the list;
+the server answers with the sum and hangs up. Numbers are written like 12, -12
+or 0.5 (not .5, since that would end the list) and have at most 4000 digits.
+Anything else is answered like "ERROR not a number: 'x'". Whitespace around a
+number is ignored. The list may be of any length: it is added up as it arrives.
 
 Try it:
 
     python3 sum_server.py
-    echo '1|2|3|.' | nc 127.0.0.1 1234
+    echo '1|2|3|.' | nc 127.0.0.1 1234  # in another terminal
+
+Left out: exponents (1e3), fractions (1/3), digits other than 0 to 9.
+
+Experiment:
+
+    - while byte := stream.read(1):
+    + for byte in [bytes([number]) for number in stream.read1(1024)]:
+    `pytest -k "sum_server and pieces"` fails: one recv() is not the whole list.
 """
 
 import argparse
 import logging
-import os
 import re
-import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from decimal import Context, Decimal
 from functools import partial
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, BinaryIO
 
 HOST, PORT = "127.0.0.1", 1234
 TIMEOUT = 60.0  # seconds without a byte
 MAX_DIGITS = 4000
-MAX_TOKEN = MAX_DIGITS + len("-.") + 2  # bytes, with one space on either side
+MAX_NUMBER = MAX_DIGITS + len("-. ")  # bytes
 NUMBER = re.compile(rb"[-+]?[0-9]+(\.[0-9]+)?")
-CHUNK = 64 * 1024  # bytes to ask for
-BACKLOG = 4096  # clients that may queue until they are accepted
-SPARE = 64  # threads that may wait for the next client
-POLL = 0.05  # seconds between two looks at the stop event
-LINGER = 1.0  # seconds a client has to take the last reply
+EXACT = Context(prec=3 * MAX_DIGITS)  # 4000 digits before the point, 4000 after it, and carries
 
-Address = tuple[Any, ...]
+Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
 log = logging.getLogger(__name__)
 
 
-class Sum:
-    """A sum that grows: an integer, and how many of its last digits stand behind the point (`scale` is 10**places)."""
+def read_numbers(stream: BinaryIO) -> Iterator[Decimal]:
+    """Yield the numbers of the list.
 
-    def __init__(self) -> None:
-        self.total = self.places = self.count = 0
-        self.scale = 1
-
-    def add(self, token: bytes) -> None:
-        """Add the number that `token` spells. Raises ValueError if it is none."""
-        token = token.strip()
-        if not NUMBER.fullmatch(token) or sum(map(token.count, b"0123456789")) > MAX_DIGITS:
-            raise ValueError(f"not a number: '{escape(token[:60])}'")
-        whole, _, decimals = token.partition(b".")
-        if len(decimals) > self.places:
-            self.total *= 10 ** (len(decimals) - self.places)
-            self.places = len(decimals)
-            self.scale = 10**self.places
-        self.total += int(whole + decimals) * (10 ** (self.places - len(decimals)) if decimals else self.scale)
-        self.count += 1
-
-    def __str__(self) -> str:
-        whole, decimals = divmod(abs(self.total), self.scale)
-        sign = "-" if self.total < 0 else ""
-        return f"{sign}{whole}.{decimals:0{self.places or 1}}".rstrip("0").rstrip(".")
-
-
-def add_up(pieces: Iterator[bytes]) -> Sum:
-    """Return the sum of the list that comes in `pieces`. Raises ValueError if it is not well-formed."""
-    result = Sum()
-    rest = b""
-    for piece in pieces:
-        *tokens, rest = (rest + piece).split(b"|")
-        for token in tokens:
-            if token.lstrip().startswith(b"."):
-                return result
-            result.add(token)
-        if rest.lstrip().startswith(b"."):
-            return result
-        rest = squeezed(rest)
-        if len(rest) > MAX_TOKEN:
-            result.add(rest)
+    Raises ValueError if something is not a number, or the end is missing; OSError.
+    """
+    text = bytearray()
+    while byte := stream.read(1):  # from a buffer, into which recv() puts whatever has arrived
+        if byte == b"." and not text:
+            return
+        if byte == b"|":
+            yield parse_number(bytes(text))
+            text.clear()
+        elif not byte.isspace() or (text and not text[-1:].isspace()):  # of many spaces keep one
+            text += byte
+            if len(text) > MAX_NUMBER:
+                parse_number(bytes(text))  # raises ValueError
     raise ValueError("the list has no end: the '.' is missing")
 
 
-def squeezed(token: bytes) -> bytes:
-    """Return the beginning of a token with at most one space on either side, so that white space fills no memory."""
-    core = token.strip()
-    return b" " * (token[:1].isspace()) + core + b" " * (token[-1:].isspace() and bool(core))
+def parse_number(text: bytes) -> Decimal:
+    """Return the value of a number. Raises ValueError."""
+    text = text.strip()
+    if not NUMBER.fullmatch(text) or len(re.sub(rb"\D", b"", text)) > MAX_DIGITS:
+        raise ValueError(f"not a number: {text[:60].decode(errors='backslashreplace')!r}")
+    return Decimal(text.decode())
 
 
-def converse(connection: socket.socket, address: Address, timeout: float) -> str:
-    """Answer one client with the sum of its list; return a summary."""
+def format_number(number: Decimal) -> str:
+    """Return all digits of a number: 6, 3.5, -0.25."""
+    return f"{number.normalize(EXACT):f}" if number else "0"  # normalize: no zeros at the end
+
+
+def handle_client(connection: socket.socket, address: Address, timeout: float) -> str:
+    """Answer one client with the sum of its list; return a summary for the log."""
     connection.settimeout(timeout or None)
+    total, count = Decimal(0), 0
     try:
-        result = add_up(iter(partial(connection.recv, CHUNK), b""))
+        with connection.makefile("rb") as stream:
+            for number in read_numbers(stream):
+                total = EXACT.add(total, number)
+                count += 1
+        reply = format_number(total)
     except ValueError as error:
-        connection.sendall(f"ERROR {error}\n".encode())
-        return str(error)
+        reply = f"ERROR {error}"
     except TimeoutError:
-        connection.sendall(b"ERROR timeout\n")
-        return "timeout"
-    connection.sendall(f"{result}\n".encode())
-    return f"{result.count} numbers"
+        reply = "ERROR timeout"
+    connection.sendall(f"{reply}\n".encode())
+    return f"numbers: {count}, reply: {reply[:60]}"
 
 
-def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+# The rest is the same in every server: a thread for each client, and the command line.
+
+MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
+POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
+LINGER = 1.0  # seconds to wait for the client to close, too
 
 
-def serve(listener: socket.socket, converse: Callable[..., str], stop: threading.Event | None = None) -> None:
-    """Hold `converse(connection, address)`, which returns a summary for the log, with each client, until `stop` is set.
+def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
+    """Call `handle_client(connection, address)` in a thread for each client until `stop` is filled.
 
-    Each client has a thread to itself. When it has left, the thread waits for another one, as long as few do: to start
-    one costs more than a short conversation. On the way out live connections are shut down and all threads joined.
+    `listener` is bound and listening; `handle_client` returns a summary for the log. At the end
+    the live connections are shut down, and all threads have ended.
     """
-    stop = stop or threading.Event()
-    live: set[socket.socket] = set()
-    threads: set[threading.Thread] = set()
-    free: list[threading.Thread] = []
-    clients: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()  # for each there is a free thread
+    connections: set[socket.socket] = set()
 
-    def attend() -> None:
-        while client := clients.get():
-            connection, address = client
-            try:
-                with connection:
-                    log.info("Connection from %s", address[:2])
-                    summary = converse(connection, address)
-                    hang_up(connection)
-                log.info("Connection closed %s: %s", address[:2], summary)
-            except (OSError, MemoryError) as error:
-                log.info("Connection lost %s: %s", address[:2], error)
-            finally:
-                live.remove(connection)
-            if len(free) >= SPARE:
-                break
-            free.append(threading.current_thread())
-        threads.discard(threading.current_thread())
+    def run_client(connection: socket.socket, address: Address) -> None:
+        log.info("Connection from %s", address)
+        try:
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # reply at once
+                summary = handle_client(connection, address)
+                hang_up(connection)
+            log.info("Connection closed %s: %s", address, summary)
+        except OSError as error:
+            log.info("Connection lost %s: %s", address, error)
+        except Exception:  # a bug costs one client; the pool swallows exceptions
+            log.exception("Connection failed %s", address)
+        connections.remove(connection)
 
     listener.settimeout(POLL)
-    try:
-        while not stop.is_set():
-            connection = None
+    with ThreadPoolExecutor(MAX_CLIENTS) as pool:  # reuses threads; waits for them at the end
+        while not stop:
             try:
                 connection, address = listener.accept()
-                if not free:
-                    thread = threading.Thread(target=attend, daemon=True)
-                    thread.start()
-                    threads.add(thread)
-                    free.append(thread)
+                connections.add(connection)
+                pool.submit(run_client, connection, address)
             except TimeoutError:
-                if free:  # a quiet moment: one thread less
-                    free.pop()
-                    clients.put(None)
-            except (OSError, RuntimeError, MemoryError) as error:  # out of descriptors or threads, say
+                pass
+            except (OSError, RuntimeError) as error:  # out of file descriptors or threads
                 log.warning("Cannot accept a client: %s", error)
-                if connection:
-                    connection.close()
-                time.sleep(POLL)  # or else this would spin
-            else:
-                free.pop()
-                live.add(connection)
-                clients.put((connection, address))
-    finally:
-        for connection in list(live):
+                time.sleep(POLL)  # let some clients leave; do not spin
+        for connection in list(connections):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for _ in list(threads):
-            clients.put(None)
-        for thread in list(threads):
-            thread.join()
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End `connection` so that the last reply arrives: to close it with bytes unread would reset it."""
+    """End `connection` so that the last reply arrives.
+
+    Closing a socket that holds unread bytes resets the connection, and a reset can destroy a
+    reply on its way. So send the end of the stream, and read until the client closes as well.
+    """
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(LINGER)
@@ -191,82 +159,45 @@ def hang_up(connection: socket.socket) -> None:
             pass
 
 
-def between(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return an argparse type that takes a number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        if low <= (value := kind(text)) <= high:
-            return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:.0f} to {high:.0f}")
-
-    return number
-
-
-def server_parser() -> argparse.ArgumentParser:
-    """Return a parser of the options that all servers have."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=between(0, 65535), default=PORT, help="0: a free one (default: %(default)s)")
-    patience = "seconds a client may be silent, 0: for ever (default: %(default)g)"
-    parser.add_argument("--timeout", type=between(0, 1e6, float), default=TIMEOUT, metavar="SECONDS", help=patience)
-    parser.add_argument("--quiet", action="store_true", help="no log")
-    return parser
-
-
-class Log(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr; what nobody reads for a second is dropped, since a full pipe must not stop a server."""
-
-    patience = 1.0  # seconds
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError, TypeError, ValueError):  # no stderr, or Windows, which selects sockets only
-            self.patience = 1.0 if select.select([], [self.stream], [], self.patience)[1] else 0.0
-        if self.patience:
-            super().emit(record)
-
-
-def run(args: argparse.Namespace, serve: Callable[..., None], listen: Callable[..., socket.socket]) -> int:
-    """Listen, announce it, and `serve(listener, stop=...)` until Ctrl-C or SIGTERM; return the exit status."""
-    level = logging.ERROR if args.quiet else logging.INFO
-    form = "%(asctime)s %(message)s"
-    logging.basicConfig(level=level, format=form, datefmt="%Y-%m-%dT%H:%M:%S", handlers=[Log()])
-    stop, first = threading.Event(), threading.Lock()
-
-    def interrupt(number: int, frame: object) -> None:
-        if first.acquire(blocking=False):  # or else a second signal in the midst of set() would wait for the first
-            stop.set()
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    for number in signals:  # the last one is Windows' Ctrl-Break
-        signal.signal(number, interrupt)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    try:
-        family, _, _, _, address = min(socket.getaddrinfo(args.host, args.port))  # IPv4 where there is a choice
-        listener = listen(address, family=family)
-    except (OSError, UnicodeError) as error:
-        return fail(f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port")
-    with listener:
-        if sys.stdout:
-            with suppress(OSError), open(1, "w", closefd=False) as stdout:  # goes on serving if nobody reads it
-                print(f"Server listening on {host}:{listener.getsockname()[1]}...", file=stdout)
-        serve(listener, stop=stop)
-    for number in signals:
-        signal.signal(number, signal.SIG_IGN)  # while Python itself shuts down
-    return 0
-
-
-def fail(reason: str) -> int:
-    """Say on stderr, in one line, why the job failed; return the exit status."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    if sys.stderr:
-        print(f"{os.path.basename(sys.argv[0])}: error: {line}", file=sys.stderr)
-    return 1
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = server_parser().parse_args(argv)
-    attend = partial(serve, converse=partial(converse, timeout=args.timeout))
-    return run(args, attend, partial(socket.create_server, backlog=BACKLOG))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    option("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
+    option(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="disconnect a client that is idle this long; 0: never (default: %(default)g)",
+    )
+    option("--quiet", action="store_true", help="log errors only")
+    args = parser.parse_args(argv)
+    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    logging.basicConfig(
+        level=logging.ERROR if args.quiet else logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    host, family = args.host, socket.AF_INET
+    if ":" in host:
+        host, family = f"[{host}]", socket.AF_INET6
+    try:
+        listener = socket.create_server((args.host, args.port), family=family, backlog=MAX_CLIENTS)
+    except (OSError, UnicodeError) as error:
+        reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
+    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: stop.append(number))
+    with listener:
+        print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
+        serve(listener, partial(handle_client, timeout=args.timeout), stop)
+    log.info("Server stopped")
+    return 0
 
 
 if __name__ == "__main__":

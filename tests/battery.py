@@ -16,13 +16,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, TIMEOUT, LineClient
+import pytest
+
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient
 
 Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
 
 CROWD = 200  # clients at once
-COME_AND_GO = re.compile(r"\* \S+ (joined|left)")
+COME_AND_GO = re.compile(r"\* \S+ (joined|left|is now \S+)")
 OVER_LONG = 1024 * 1024  # bytes
 UNREAD = 100_000  # bytes of answers: more than fits into the sockets
 STALL = 0.3  # seconds in which a server surely fills them
@@ -37,19 +39,25 @@ def dialogue(script: Path) -> Dialogue:
     return re.findall(r"^ +([CS]): ?(.*)$", docstring(script), re.MULTILINE)
 
 
+def usage(script: Path) -> list[str]:
+    """Return the commands with which the docstring of `script` says to try it."""
+    section = docstring(script).partition("Try it:\n\n")[2].partition("\n\n")[0]
+    section = section.replace("\\\n", " ")
+    return [line.partition("  #")[0].strip() for line in section.splitlines()]
+
+
 def options(script: Path) -> list[str]:
     """Return the options with which the docstring of `script` says to try it: the dialogue may need them."""
-    match = re.search(rf"^ +python3 {script.name}(.*)$", docstring(script), re.MULTILINE)
-    assert match, f"{script.name} does not say how to try it"
-    return shlex.split(match[1])
+    [line, *_] = [line for line in usage(script) if line.startswith(f"python3 {script.name}")]
+    return shlex.split(line)[2:]
 
 
 def prepare(script: Path, folder: Path) -> None:
-    """Do in `folder` what the docstring of `script` says to do before it is tried."""
-    *lines, _ = docstring(script).partition("Try it:")[2].split("\n")
-    for line in map(str.strip, lines):
-        if line and not line.startswith("python3 "):
-            subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
+    """Do in `folder` what the docstring of `script` says to do before a server or client is started."""
+    for line in usage(script):
+        if line.startswith(("python3 ", "nc ")) or "| nc " in line:
+            continue
+        subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=TIMEOUT)
 
 
 def line_servers(folder: Path = ROOT) -> list[Path]:
@@ -177,7 +185,7 @@ def hostile(address: Any, data: bytes) -> bytes:
             except OSError:
                 pass  # refused before the end: the server's right
 
-        thread = threading.Thread(target=send)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         try:
             return client.rest()
@@ -219,7 +227,7 @@ def slow_reader(address: Any, talk: Dialogue) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(TIMEOUT)
         connection.connect(address[:2])
-        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,))
+        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,), daemon=True)
         thread.start()
         thread.join(STALL)
         with connection.makefile("rb") as lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import importlib.util
 import inspect
@@ -27,6 +28,10 @@ TIMEOUT = 10.0  # seconds that anything here may take before the test fails
 POLL = 0.002  # seconds between two looks at the stop event: often, so that hundreds of servers stop at once
 WINDOWS = sys.platform == "win32"
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, and so its children
+if WINDOWS:
+    os.environ["PYTHONUTF8"] = "1"  # what children print to a pipe is in the machine's old encoding otherwise
+
 sys.path.insert(0, str(ROOT))
 
 
@@ -45,12 +50,39 @@ find_grader()
 pytest_plugins = ["web", "network_exercises_grader.plugin"]
 
 
+STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End all if a test goes on after its time limit, which only raises an exception in the main thread."""
+    seconds = 600 if item.get_closest_marker("timeout") else 2 * float(item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[STDERR])
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Python waits for threads at its end: one that hangs, of a test that failed, may not keep it from ending."""
+    faulthandler.dump_traceback_later(TIMEOUT, exit=True, file=config.stash[STDERR])
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Fail a test that leaves a thread running."""
+    """Fail a test that leaves a thread running.
+
+    A thread of a pool may wait for more work: it ends with its server, which running() checks.
+    """
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            continue
         thread.join(TIMEOUT)
         assert not thread.is_alive(), f"{thread.name} still runs"
 
@@ -73,9 +105,10 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
         if hasattr(module, "POLL") and str(getattr(module, "__file__", "")).startswith(str(ROOT)):
             setattr(module, "POLL", POLL)  # noqa: B010
     listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
-    stop, errors = threading.Event(), []
+    stop: list[int] = []
+    errors: list[BaseException] = []
     started = threading.Event()
-    cancel: list[Callable[[], object]] = [stop.set]
+    cancel: list[Callable[[], object]] = [lambda: stop.append(0)]
 
     async def until_cancelled() -> None:
         task = asyncio.ensure_future(serve(listener, *args))
@@ -95,7 +128,7 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
             errors.append(error)
             started.set()
 
-    thread = threading.Thread(target=run, name="server")
+    thread = threading.Thread(target=run, name="server", daemon=True)
     with listener:
         thread.start()
         started.wait(TIMEOUT)
@@ -124,12 +157,12 @@ def scripted(replies: bytes) -> Iterator[int]:
                 while connection.recv(65536):
                     pass
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
             yield int(listener.getsockname()[1])
         finally:
-            thread.join()
+            thread.join(TIMEOUT)
 
 
 AnyClient = TypeVar("AnyClient", bound="LineClient")
@@ -194,36 +227,69 @@ class Server:
     def __init__(self, script: Path, *options: str, cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(script), "--port", "0", *options],
+            bufsize=0,  # or readline() reads ahead, and communicate() does not get what it has read
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
             cwd=cwd,
             creationflags=0x200 if WINDOWS else 0,  # CREATE_NEW_PROCESS_GROUP, or Ctrl-Break would hit the tests too
         )
         assert self.process.stdout
-        self.announcement = self.process.stdout.readline()
+        self.announcement = decoded(self.process.stdout.readline())
         match = re.fullmatch(r"Server listening on (\[.+\]|[^:]+):(\d+)\.\.\.\n", self.announcement)
         if not match:
             self.process.kill()
-        assert match, f"announced {self.announcement!r}; {self.process.communicate()}"
+        assert match, f"announced {self.announcement!r}; {self.end()}"
         self.address = (match[1].strip("[]"), int(match[2]))
 
     def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        put_down(self.process)
+
+    def log_line(self) -> str:
+        """Return the next line of stderr."""
+        assert self.process.stderr
+        line = decoded(self.process.stderr.readline())
+        assert line, "the server is gone"
+        return line
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
         """Send a signal; return the exit status, the rest of stdout, and stderr."""
         if sys.platform == "win32":
             number = signal.CTRL_BREAK_EVENT
         self.process.send_signal(number)
+        return self.end()
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for the end; return the exit status, the rest of stdout, and stderr."""
         out, err = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, out, err
+        return self.process.returncode, decoded(out), decoded(err)
+
+
+def decoded(printed: bytes) -> str:
+    """Return what a child has printed, on Windows too."""
+    return printed.decode().replace("\r\n", "\n")
+
+
+@contextmanager
+def started(words: list[Any], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process that is gone at the end, whatever happens."""
+    process = subprocess.Popen(words, **options)
+    try:
+        yield process
+    finally:
+        put_down(process)
+
+
+def put_down(process: subprocess.Popen[Any]) -> None:
+    """Kill a process, if it still runs, and close its pipes."""
+    process.kill()
+    process.wait(TIMEOUT)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            with suppress(OSError):
+                stream.close()
 
 
 def command(
@@ -231,24 +297,19 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
     path = ROOT / script
-    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client")):
+    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client", "chat_client")):
         return called(path, list(args), stdin, cwd)
-    return subprocess.run(
-        [sys.executable, str(path), *args],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=3 * TIMEOUT,
-        cwd=cwd,
-        check=False,
-    )
+    words = [sys.executable, str(path), *args]
+    data = stdin.encode()  # as it is, on Windows too
+    result = subprocess.run(words, input=data, capture_output=True, timeout=3 * TIMEOUT, cwd=cwd, check=False)
+    return subprocess.CompletedProcess(words, result.returncode, decoded(result.stdout), decoded(result.stderr))
 
 
 def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subprocess.CompletedProcess[str]:
     """Call main() of a script as if it were a process."""
     streams = [
-        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", write_through=True) for data in (stdin.encode(), b"", b"")
+        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="\n", write_through=True)
+        for data in (stdin.encode(), b"", b"")
     ]
     before, here = (sys.stdin, sys.stdout, sys.stderr, sys.argv), os.getcwd()
     sys.stdin, sys.stdout, sys.stderr = streams
@@ -272,6 +333,14 @@ def limited(script: Path, folder: Path, kind: str, most: int) -> Path:
     text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
     copy.write_text(text, encoding="utf-8")
     return copy
+
+
+def huge(path: Path) -> int:
+    """Make a file that is larger than all buffers between a server and a client; return its size."""
+    size = 1 << 30
+    with open(path, "wb") as file:
+        file.truncate(size)  # without a byte on the disk, where the file system can do so
+    return size
 
 
 def free_port() -> int:

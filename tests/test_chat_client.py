@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, scripted
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, scripted, started
 
 SERVER = ROOT / "chat_server.py"
 on_a_terminal = pytest.mark.skipif(WINDOWS, reason="no pty")
@@ -58,7 +58,7 @@ def test_name_that_is_none_is_refused_in_private(server: Server) -> None:
 def test_server_lost_before_it_has_read_all() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(listener.getsockname()[1])]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with started(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             connection, _ = listener.accept()
             assert process.stdin
             assert process.stderr
@@ -69,6 +69,14 @@ def test_server_lost_before_it_has_read_all() -> None:
             connection.close()
             assert process.wait(TIMEOUT) == 1
             assert process.stderr.read().endswith(": the server is gone\n")
+
+
+def test_any_bytes_from_a_pipe(server: Server) -> None:
+    words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])]
+    with LineClient(server.address) as other:
+        result = subprocess.run(words, input=b"caf\xe9\n", capture_output=True, timeout=TIMEOUT, check=False)
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert other.lines(3)[2] == "guest2: caf\\xe9"
 
 
 def test_escapes_what_it_hears() -> None:
@@ -95,7 +103,7 @@ class Terminal:
         os.close(slave)
         self.screen = ""
         self.changed = threading.Condition()
-        self.reader = threading.Thread(target=self.read)
+        self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
     def read(self) -> None:
@@ -119,21 +127,29 @@ class Terminal:
         self.reader.join(TIMEOUT)
         return code
 
+    def echoes(self) -> bool:
+        import termios
+
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.end()
+        os.close(self.master)
+
 
 @contextmanager
-def terminal(server: Server, *args: str) -> Iterator[Terminal]:
-    terminal = Terminal("--port", str(server.address[1]), *args)
+def terminal(address: tuple[str, int], *args: str) -> Iterator[Terminal]:
+    terminal = Terminal("--host", address[0], "--port", str(address[1]), *args)
     try:
         yield terminal
     finally:
-        terminal.process.kill()
-        terminal.end()
-        os.close(terminal.master)
+        terminal.close()
 
 
 @on_a_terminal
 def test_line_being_typed_is_drawn_again(server: Server) -> None:
-    with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
+    with LineClient(server.address) as other, terminal(server.address, "--name", "alice") as alice:
         alice.wait_for("alice> ")
         alice.type("half a ")
         alice.wait_for("half a ")
@@ -147,7 +163,7 @@ def test_line_being_typed_is_drawn_again(server: Server) -> None:
 @on_a_terminal
 @pytest.mark.parametrize("keys", ["/quit\n", " EXIT \n", "/quit now\n", "\x04", "\x03"])
 def test_leaves_cleanly(server: Server, keys: str) -> None:
-    with LineClient(server.address) as other, terminal(server, "--name", "alice") as alice:
+    with LineClient(server.address) as other, terminal(server.address, "--name", "alice") as alice:
         alice.wait_for("alice> ")
         alice.type("/names\n")  # the answer comes when it waits for the next line
         alice.wait_for("NAMES guest1 alice\r\nalice> ")
@@ -166,7 +182,7 @@ def test_leaves_cleanly(server: Server, keys: str) -> None:
 
 @on_a_terminal
 def test_server_gone_while_waiting_for_a_key(server: Server) -> None:
-    with terminal(server) as client:
+    with terminal(server.address) as client:
         client.wait_for("guest1> ")
         client.type("never sent")
         client.wait_for("never sent")
@@ -178,18 +194,36 @@ def test_server_gone_while_waiting_for_a_key(server: Server) -> None:
 
 @on_a_terminal
 def test_hostile_name() -> None:
-    with scripted(b"* Welcome, you are \x1b[2J: x\n") as port:
-        client = Terminal("--host", "127.0.0.1", "--port", str(port))
+    with scripted(b"* Welcome, you are \x1b[2J: x\n") as port, terminal(("127.0.0.1", port)) as client:
         assert client.end() == 1
-        os.close(client.master)
     assert "\n\\x1b[2J> " in client.screen
     assert "\x1b[2J" not in client.screen
+
+
+@pytest.mark.big
+@pytest.mark.timeout(300)
+@on_a_terminal
+def test_server_gone_right_after_its_welcome() -> None:
+    """200 times, 20 at once: the client learns of it just when it begins to wait for a key."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(TIMEOUT)
+        for _ in range(10):
+            with ExitStack() as stack:
+                clients = [stack.enter_context(terminal(listener.getsockname())) for _ in range(20)]
+                for _ in clients:
+                    connection, _ = listener.accept()
+                    connection.sendall(b"* Welcome, you are guest1: x\n")
+                    connection.close()
+                for client in clients:
+                    assert client.end() == 1
+                    assert client.screen.endswith(": the server is gone\r\n")
+                    assert client.echoes(), "the terminal has its settings back"
 
 
 @on_a_terminal
 def test_terminal_without_unicode(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    with LineClient(server.address) as other, terminal(server, "--name", "alice") as client:
+    with LineClient(server.address) as other, terminal(server.address, "--name", "alice") as client:
         client.wait_for("alice> ")
         other.send("日\nstill there?\n".encode())
         client.wait_for("guest1: \\u65e5\r\n")
@@ -199,14 +233,9 @@ def test_terminal_without_unicode(server: Server, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(WINDOWS, reason="ends in another way there")
 @pytest.mark.parametrize("shell", ['exec "$@"', 'trap "" INT; exec "$@"'], ids=["foreground", "background"])
 def test_server_gone_while_waiting_for_a_pipe(shell: str, server: Server) -> None:
-    process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    words = ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started(words, text=True, **pipes) as process:
         assert process.stdout
         assert process.stderr
         assert "Welcome" in process.stdout.readline()

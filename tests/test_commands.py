@@ -23,7 +23,7 @@ from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_p
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SERVERS = battery.line_servers()
 CLIENTS = [script for script in SCRIPTS if script.name.endswith("_client.py")]
-OWN = {"main", "converse", "answer", "talk"}  # names that mean another thing in each script
+OWN = {"main", "handle_client", "answer", "talk", "compose"}  # names that mean another thing in each script
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 each_server = pytest.mark.parametrize("script", SERVERS, ids=lambda script: script.stem)
@@ -82,19 +82,17 @@ def test_shared_functions_are_the_same_everywhere() -> None:
                 text = ast.get_source_segment(source, node) or ""
                 first, before = texts.setdefault(node.name, (script.name, text))
                 assert text == before, f"{node.name}() in {script.name} differs from the one in {first}"
-    assert {"serve", "run", "show"} <= texts.keys()
+    assert {"serve", "read_lines", "escape", "print_line", "open_url"} <= texts.keys()
 
 
 @each_server
 def test_stops_cleanly_with_clients(script: Path, tmp_path: Path) -> None:
-    """One is in the middle of a line, and one is silent: both are told. A second interrupt changes nothing."""
+    """One is in the middle of a line, and one is silent: both are told."""
     battery.prepare(script, tmp_path)
     with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
         busy, silent = LineClient(server.address), LineClient(server.address)
         with busy, silent:
             busy.send(b"x")
-            if not WINDOWS:
-                server.process.send_signal(signal.SIGINT)
             assert server.stop() == (0, "", "")
             for client in (busy, silent):
                 with suppress(ConnectionError):  # one that was still in the queue is reset
@@ -134,13 +132,19 @@ def test_port_in_use(script: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70, "127.0.0.1.5", "a\nb"])
 def test_unknown_host_to_listen_on(host: str, tmp_path: Path) -> None:
-    """For one server: run() is the same in all."""
+    """For one server: the others do the same."""
     result = command("echo_server.py", "--host", host, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(r"echo_server\.py: error: cannot listen on .+:\d+: .+\n", result.stderr)
 
 
-WRONG = [["--port", "-1"], ["--port", "65536"], ["--port", "x"], ["--timeout", "-1"], ["--timeout", "nan"]]
+WRONG = [
+    ["--port", "-1"],
+    ["--port", "65536"],
+    ["--port", "x"],
+    ["--timeout", "-1"],
+    ["--timeout", "nan"],
+]
 
 
 @each_server
@@ -151,7 +155,7 @@ def test_wrong_numbers(script: Path, capsys: pytest.CaptureFixture[str]) -> None
             main(wrong)
         out, err = capsys.readouterr()
         assert out == ""
-        assert f": error: argument {wrong[0]}: " in err
+        assert re.search(rf": error: .*{wrong[0]}", err)
 
 
 @each_server
@@ -170,10 +174,8 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
     battery.prepare(script, tmp_path)
     with Server(limited(script, tmp_path, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=tmp_path) as server:
         clients = [LineClient(server.address) for _ in range(40)]
-        assert server.process.stderr
-        for line in server.process.stderr:
-            if "Cannot accept a client" in line:
-                break
+        while "Cannot accept a client" not in server.log_line():
+            pass
         before = os.times()
         for client in clients:
             client.__exit__()
@@ -190,7 +192,7 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(WINDOWS, reason="prepared by a POSIX shell")
 def test_nobody_listens(script: Path, tmp_path: Path) -> None:
     battery.prepare(script, tmp_path)
-    usage = battery.docstring(script).splitlines()[-1].strip()
+    [*_, usage] = [line for line in battery.usage(script) if f" {script.name}" in line]
     address = ["127.0.0.1", str(free_port())]
     words = shlex.split(usage)[2:]
     if words[:1] == ["localhost"]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, command, running, scripted
-from file_client import safe
-from file_server import converse, serve
+from conftest import ROOT, TIMEOUT, WINDOWS, command, running, scripted, started
+from file_client import safe_name
+from file_server import handle_client, serve
 from web import Run
 
 BIG = random.Random(9).randbytes(5_000_000)
@@ -33,7 +33,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (root / "sub" / "a b").write_bytes(b"sub")
     for number in range(500):
         (root / f"{number}.txt").write_text(str(number))
-    with running(serve, partial(converse, root=os.path.realpath(root), timeout=TIMEOUT)) as address:
+    with running(serve, partial(handle_client, root=os.path.realpath(root), timeout=TIMEOUT)) as address:
         yield str(address[1])
 
 
@@ -60,7 +60,7 @@ def test_many_files_over_one_connection(web: Run, port: str) -> None:
 def test_two_files_with_the_same_name_here(web: Run) -> None:
     with scripted(b"OK 1\na") as port:
         code, out, err = web("sub/x", "b/x", "--port", str(port))
-    assert (code, out) == (1, ["x: 1 bytes"])
+    assert (code, out) == (1, ["x: 1 byte"])
     assert "b/x: x is already the place of another one" in err
     assert files() == {"x": b"a"}
 
@@ -77,7 +77,7 @@ def test_a_file_that_comes_to_be_here_meanwhile(web: Run) -> None:
     with running(serve_slowly) as address:
         code, _, err = web("x", "--host", "127.0.0.1", "--port", str(address[1]))
     assert (code, files()) == (1, {"x": b"precious"})
-    assert "has come to be here meanwhile" in err
+    assert "exists by now" in err
 
 
 @pytest.mark.parametrize("line", [b"x\ty", b"\x1b[31m\tname", b"name", b"9" * 30 + b"\tx", b"5\t" + b"x" * 99_999])
@@ -116,7 +116,7 @@ def test_what_is_here_already_stays(web: Run, port: str) -> None:
     Path("small").write_bytes(b"old")
     code, out, err = web("small", "empty", "--port", port)
     assert (code, out) == (1, ["empty: 0 bytes"])
-    assert err == "file_client.py: error: small: small is here already; --force replaces it\n"
+    assert err == "file_client.py: error: small: small already exists; use --force to replace it\n"
     assert files() == {"small": b"old", "empty": b""}
     assert web("small", "--port", port, "--force").code == 0
     assert files()["small"] == b"Hello"
@@ -140,14 +140,14 @@ def test_what_is_here_already_stays(web: Run, port: str) -> None:
     ],
 )
 def test_safe(name: str, here: str) -> None:
-    assert safe(name) == here
+    assert safe_name(name) == here
 
 
 def test_names_are_made_safe(web: Run) -> None:
     replies = b"OK 1\na" * 3
     with scripted(replies) as port:
         code, out, err = web(r"..\\..\\evil", "/etc/cron.d/x", r"new\nline", "..", r"\z", "--port", str(port))
-    assert (code, out) == (1, ["_.._evil: 1 bytes", "x: 1 bytes", "new_line: 1 bytes"])
+    assert (code, out) == (1, ["_.._evil: 1 byte", "x: 1 byte", "new_line: 1 byte"])
     assert err.count("that gives no name for the file here; choose one with --output") == 2
     assert set(files()) == {"_.._evil", "x", "new_line"}
 
@@ -155,13 +155,13 @@ def test_names_are_made_safe(web: Run) -> None:
 @pytest.mark.parametrize(
     ("says", "reason"),
     [
-        (b"", "the server has hung up"),
-        (b"OK", "the server has hung up"),
+        (b"", "the server hung up"),
+        (b"OK", "the server hung up"),
         (b"OK 5\n", "the file ends early: 0 of 5 bytes have come"),
         (b"OK 5\nHell", "the file ends early: 4 of 5 bytes have come"),
-        (b"OK 5\nHello", "the server has hung up"),
+        (b"OK 5\nHello", "the server hung up"),
         (b"ERROR no\x1b[2J\n", r"no\x1b[2J"),
-        (b"OK 5\nHelloOK " + b"0" * 64 + b"\n", "what came has another hash"),
+        (b"OK 5\nHelloOK " + b"0" * 64 + b"\n", "checksum mismatch"),
         (b"OK 5\nHelloERROR gone\n", "gone"),
         (b"OK -5\nHello", "not a file server"),
         (b"OK " + b"9" * 5000 + b"\n", "not a file server"),
@@ -215,8 +215,8 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
 
     with running(begin) as address:
         words = [sys.executable, str(ROOT / "file_client.py"), "x", "--host", "127.0.0.1", "--port", str(address[1])]
-        process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE)
-        _, err = process.communicate(timeout=TIMEOUT)
+        with started(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+            _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -227,6 +227,6 @@ def test_five_gibibytes(tmp_path: Path) -> None:
     size = 5 * 1024**3
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(size)
-    with running(serve, partial(converse, root=os.path.realpath(tmp_path), timeout=TIMEOUT)) as address:
+    with running(serve, partial(handle_client, root=os.path.realpath(tmp_path), timeout=TIMEOUT)) as address:
         result = command("file_client.py", "sparse", "--output", os.devnull, "--port", str(address[1]))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

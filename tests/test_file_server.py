@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from battery import CROWD
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
-from file_server import catalogue, converse, meant, serve, written
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, huge, running
+from file_server import decode_name, encode_name, handle_client, list_files, serve
 
 SCRIPT = ROOT / "file_server.py"
 BIG = random.Random(8).randbytes(3_000_000)
@@ -33,7 +33,7 @@ NAMES |= {"\udcff": r"\udcff", "\\n": r"\\n", "\u2028": r"\u2028", "tab\t": r"ta
 
 def serving(folder: Path, timeout: float = TIMEOUT) -> AbstractContextManager[Any]:
     """A server in this process."""
-    return running(serve, partial(converse, root=os.path.realpath(folder), timeout=timeout))
+    return running(serve, partial(handle_client, root=os.path.realpath(folder), timeout=timeout))
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +78,25 @@ class FileClient(LineClient):
         return self.lines(count)
 
 
+def length(client: FileClient) -> int:
+    """Return how many bytes come until the server hangs up."""
+    count = 0
+    with suppress(ConnectionError):
+        while piece := client.stream.read(1 << 20):
+            count += len(piece)
+    return count
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names(name: str) -> None:
-    assert written(name) == NAMES[name]
-    assert meant(NAMES[name]) == name
+    assert encode_name(name) == NAMES[name]
+    assert decode_name(NAMES[name]) == name
 
 
 @pytest.mark.parametrize("text", ["\\", "a\\b", r"\x1", r"\xZZ", r"\u12", r"\\\a", r"\N{DASH}", r"\101"])
 def test_no_names(text: str) -> None:
     with pytest.raises(ValueError, match="escape"):
-        meant(text)
+        decode_name(text)
 
 
 def test_many_requests_over_one_connection(address: Any) -> None:
@@ -156,7 +165,7 @@ ESCAPES = [
     r"small\x00",
     r"small\x00.txt",
     "small\0",
-    "small ",
+    *([] if WINDOWS else ["small "]),  # Windows drops spaces at the end of a name: this is "small"
     " small",
     "x" * 300,
     "x/" * 2000,
@@ -210,11 +219,11 @@ def test_any_name_can_be_fetched(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_ends_the_connection(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with serving(tmp_path) as address, FileClient(address) as client:
-        assert client.ask("GET file") == "OK 50000000"
+        assert client.ask("GET file") == f"OK {size}"
         os.truncate(tmp_path / "file", 1000)
-        assert len(client.rest()) < 50_000_000
+        assert length(client) < size
 
 
 def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
@@ -240,12 +249,19 @@ def test_many_at_once_while_one_does_not_read(address: Any) -> None:
 
 
 def test_who_does_not_read_is_dropped(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
-    with serving(tmp_path, timeout=0.3) as address, FileClient(address) as client:
+    size = huge(tmp_path / "file")
+    dropped = threading.Event()
+
+    def until_dropped(connection: socket.socket, address: Any) -> str:
+        try:
+            return converse(connection, address, root=os.path.realpath(tmp_path), timeout=0.3)
+        finally:
+            dropped.set()
+
+    with running(serve, until_dropped) as address, FileClient(address) as client:
         client.send(b"GET file\n")
-        with serving(tmp_path, timeout=0.3) as other, FileClient(other) as idle:
-            assert idle.rest() == b"ERROR timeout\n"
-        assert len(client.rest()) < 50_000_000
+        assert dropped.wait(TIMEOUT)
+        assert length(client) < size
 
 
 @pytest.mark.skipif(WINDOWS, reason="fills the disk with zeros")
@@ -274,7 +290,7 @@ def test_a_file_that_is_swapped_for_a_link(tmp_path: Path) -> None:
             (root / "new").symlink_to("../secret")
             (root / "new").rename(root / "file")
 
-    thread = threading.Thread(target=swap)
+    thread = threading.Thread(target=swap, daemon=True)
     thread.start()
     try:
         with serving(root) as address, FileClient(address) as client:
@@ -299,8 +315,8 @@ def test_deep_folders(tmp_path: Path) -> None:
         assert client.names() == []
 
 
-def test_catalogue_of_nothing(tmp_path: Path) -> None:
-    assert catalogue(str(tmp_path)) == []
+def test_list_of_nothing(tmp_path: Path) -> None:
+    assert list_files(str(tmp_path)) == []
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
@@ -311,10 +327,9 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_kill_in_the_middle(tmp_path: Path) -> None:
     """The client sees the end before the whole file has come."""
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with Server(SCRIPT, "--quiet", cwd=tmp_path) as server, FileClient(server.address) as client:
-        assert client.ask("GET file") == "OK 50000000"
+        assert client.ask("GET file") == f"OK {size}"
         server.process.kill()
         server.process.wait(TIMEOUT)
-        with suppress(ConnectionError):
-            assert len(client.rest()) < 50_000_000
+        assert length(client) < size

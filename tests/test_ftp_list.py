@@ -10,7 +10,7 @@ import pytest
 
 from conftest import TIMEOUT, free_port, running, scripted
 from echo_server import serve
-from ftp_list import CLOSED, FtpError, from_mlsd, last
+from ftp_list import CLOSED, FtpError, parse_mlsd, parse_nlst
 from web import Run
 
 LISTING = [
@@ -71,11 +71,11 @@ def run(web: Run) -> Callable[..., Any]:
 @pytest.mark.parametrize("line", [b"", b"README", b"-rw-r--r-- 1 0 0 5 README", b"a=b c", b"=;x y", b"type=file;"])
 def test_no_lines_of_mlsd(line: bytes) -> None:
     with pytest.raises(FtpError, match="not a line of a listing"):
-        from_mlsd(line)
+        parse_mlsd(line)
 
 
 def test_last() -> None:
-    assert list(map(last, [b"a", b"/x/a", b"x/a/", b".", b"/x/..", b"", b"/", b"a b"])) == [
+    assert list(map(parse_nlst, [b"a", b"/x/a", b"x/a/", b".", b"/x/..", b"", b"/", b"a b"])) == [
         "a",
         "a",
         "a/",
@@ -176,7 +176,7 @@ def test_hang_ups(web: Run) -> None:
         with scripted(says) as port:
             code, out, err = web("--host", "127.0.0.1", "--port", str(port))
             assert (code, out) == (1, [])
-            assert "the server has hung up" in err or "not an FTP server" in err
+            assert "the server hung up" in err or "not an FTP server" in err
     assert "connection refused" in web("--host", "127.0.0.1", "--port", str(free_port())).err
 
 

@@ -11,13 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from email.utils import formatdate
+from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, limited, running
-from http_server import byte_range, human, locate, media_type, serve_files
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, huge, limited, running
+from http_server import byte_range, handle_client, locate, media_type, serve, show_size
 
 SCRIPT = ROOT / "http_server.py"
 BIG = random.Random(8).randbytes(1_000_000)
@@ -34,7 +35,7 @@ NAMES = [
 
 
 def showing(root: Path, timeout: float = TIMEOUT) -> AbstractContextManager[tuple[str, int]]:
-    return running(lambda listener, stop: serve_files(listener, os.path.realpath(root), timeout, stop))
+    return running(serve, partial(handle_client, root=os.path.realpath(root), timeout=timeout))
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,7 @@ def ask(site: tuple[str, int], target: str, method: str = "GET", **headers: str)
         ("lines=0-1", 10, None),
         ("bytes=" + "9" * 5000 + "-", 10, None),
         ("bytes=x-", 10, None),
+        ("bytes=-5", 0, None),
     ],
 )
 def test_byte_range(header: str, size: int, part: tuple[int, int] | None) -> None:
@@ -112,13 +114,13 @@ def test_byte_range_that_is_not_there(header: str, size: int) -> None:
         byte_range(header, size)
 
 
-def test_media_type_and_human() -> None:
+def test_media_type_and_size() -> None:
     names = ["a.txt", "a.html", "a.png", "a.tar.gz", "a", "a.unknown"]
     octets = "application/octet-stream"
     kinds = ["text/plain; charset=utf-8", "text/html", "image/png", "application/gzip", octets, octets]
     assert list(map(media_type, names)) == kinds
     sizes = [0, 999, 1000, 12_345, 999_499, 999_600, 5 * 10**9, 12 * 10**15]
-    assert list(map(human, sizes)) == ["0 B", "999 B", "1 kB", "12.3 kB", "999 kB", "1 MB", "5 GB", "1.2e+04 TB"]
+    assert list(map(show_size, sizes)) == ["0 B", "999 B", "1 kB", "12.3 kB", "999 kB", "1 MB", "5 GB", "1.2e+04 TB"]
 
 
 def test_file(site: tuple[str, int]) -> None:
@@ -142,15 +144,15 @@ def test_many_requests_on_one_connection(site: tuple[str, int]) -> None:
 def test_head_has_no_body(site: tuple[str, int]) -> None:
     for target in ("/big.bin", "/", "/none", "/sub"):
         with LineClient(site) as client:
-            client.send(f"HEAD {target} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+            client.send(f"HEAD {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
             assert client.rest().endswith(b"\r\n\r\n")
 
 
 def test_a_body_is_no_next_request(site: tuple[str, int]) -> None:
-    body = b"GET /big.bin HTTP/1.1\r\n\r\n"
+    body = b"GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n"
     for method in ("GET", "POST"):
         with LineClient(site) as client:
-            client.send(f"{method} /small.txt HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            client.send(f"{method} /small.txt HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             assert client.rest().count(b"HTTP/1.1 ") == 1
 
 
@@ -242,6 +244,52 @@ def test_any_name(site: tuple[str, int]) -> None:
     assert sorted(ask(site, f"/names/{link.decode()}")[1] for link, _ in links) == sorted(NAMES)
 
 
+def raw(site: tuple[str, int], request: bytes) -> bytes:
+    """Return all that a connection gets for what is sent."""
+    with LineClient(site) as client:
+        client.send(request)
+        client.half_close()
+        return client.rest()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", b"400"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"505"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", b"400"),
+        (b"\r\n\n\r\nGET /small.txt HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),
+        (b"GET /small.txt HTTP/1.0\r\n\r\n", b"200"),
+    ],
+)
+def test_forms_of_requests_in_rfc_9112(site: tuple[str, int], request_: bytes, status: bytes) -> None:
+    assert re.match(rb"HTTP/1\.1 %s " % status, raw(site, request_))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("If-Match", "*", 200),
+        ("If-Match", '"x"', 412),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", '"x"', 200),
+        ("If-Unmodified-Since", formatdate(MODIFIED, usegmt=True), 200),
+        ("If-Unmodified-Since", formatdate(MODIFIED - 1, usegmt=True), 412),
+        ("If-Unmodified-Since", "no date", 200),
+    ],
+)
+def test_preconditions(site: tuple[str, int], name: str, value: str, status: int) -> None:
+    assert ask(site, "/big.bin", **{name: value})[0].status == status
+
+
+def test_suffix_of_an_empty_file(site: tuple[str, int]) -> None:
+    assert ask(site, "/empty", Range="bytes=-5")[0].status == 200
+    assert ask(site, "/empty", Range="bytes=0-")[0].status == 416
+
+
 def test_listing(site: tuple[str, int]) -> None:
     reply, page = ask(site, "/")
     assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -290,9 +338,8 @@ def test_other_forms_of_requests(site: tuple[str, int]) -> None:
 def test_out_of_descriptors_is_not_not_found(tmp_path: Path) -> None:
     with Server(limited(SCRIPT, tmp_path, "RLIMIT_NOFILE", 20), "--directory", str(tmp_path)) as server:
         clients = [LineClient(server.address) for _ in range(30)]
-        assert server.process.stderr
-        clients[0].send(b"GET /http_server.py HTTP/1.1\r\n\r\n")
-        while "Cannot accept a client" not in server.process.stderr.readline():
+        clients[0].send(b"GET /http_server.py HTTP/1.1\r\nHost: h\r\n\r\n")
+        while "Cannot accept a client" not in server.log_line():
             pass
         status = clients[0].line()
         for client in clients:
@@ -324,14 +371,14 @@ def test_hostile_requests(site: tuple[str, int], request_: bytes) -> None:
 
 
 def test_a_file_that_shrinks_ends_the_connection(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    size = huge(tmp_path / "file")
     with showing(tmp_path) as address, socket.create_connection(address, TIMEOUT) as connection:
-        connection.sendall(b"GET /file HTTP/1.1\r\n\r\n")
+        connection.sendall(b"GET /file HTTP/1.1\r\nHost: h\r\n\r\n")
         received = len(connection.recv(1000))
         os.truncate(tmp_path / "file", 1000)
         while piece := connection.recv(1 << 20):
             received += len(piece)
-    assert received < 50_000_000
+    assert received < size
 
 
 def test_command_stops_with_clients_and_logs(tmp_path: Path) -> None:
@@ -339,8 +386,9 @@ def test_command_stops_with_clients_and_logs(tmp_path: Path) -> None:
     with Server(SCRIPT, "--directory", str(tmp_path)) as server:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.address[1]}/") as reply:
             assert reply.read().startswith(b"<!doctype html>")
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as error:
             urllib.request.urlopen(f"http://127.0.0.1:{server.address[1]}/%0a%1b")
+        error.value.close()  # it is the reply, and holds the connection
         busy, silent = LineClient(server.address), LineClient(server.address)
         with busy, silent:
             busy.send(b"GET /")
@@ -349,11 +397,12 @@ def test_command_stops_with_clients_and_logs(tmp_path: Path) -> None:
                 with suppress(ConnectionError):
                     client.rest()
     assert (code, out) == (0, "")
-    lines = err.splitlines()
-    assert [line.split(") ")[1] for line in lines[:2]] == ['"GET / HTTP/1.1" 200 -', '"GET /%0a%1b HTTP/1.1" 404 -']
-    assert all(
-        re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (Connection lost )?\('127\.0\.0\.1', \d+", line) for line in lines
-    )
+    *lines, last = err.splitlines()
+    requests = [line.split(") ")[1] for line in lines if "Connection" not in line]
+    assert requests == ['"GET / HTTP/1.1" 200 -', '"GET /%0a%1b HTTP/1.1" 404 -']
+    event = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (Connection (from|closed|lost) )?\('127\.0\.0\.1', \d+"
+    assert all(re.match(event, line) for line in lines)
+    assert last.endswith(" Server stopped")
 
 
 def test_idle_connection_is_closed(tmp_path: Path) -> None:

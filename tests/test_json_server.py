@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
+import json_server
 from conftest import ROOT, LineClient, Server
-from json_server import MAX_LINE, answer
+from json_server import MAX_LINE
+
+
+def answer(line: bytes) -> Any:
+    return json.loads(json_server.answer(line))
 
 
 def request(data: Any, key: Any) -> bytes:
@@ -45,7 +50,11 @@ def test_repeated_name_counts_last() -> None:
         (b'{"data": {}, "key": null}', '"key" is not a string'),
         (b'{"data": {"a": NaN}, "key": "a"}', "NaN is not JSON"),
         (b'{"data": {"a": -Infinity}, "key": "a"}', "-Infinity is not JSON"),
-        (b'{"data": {"a": 1e999}, "key": "a"}', "number too large: 1e999"),
+        (b'{"data": {"a": 1e999}, "key": "a"}', "number too large, too small or too long for a float: 1e999"),
+        (b'{"data": {"a": 1e-400}, "key": "a"}', "number too large, too small or too long"),
+        (b'{"data": {"a": 12345678901234567890.5}, "key": "a"}', "number too large, too small"),
+        (b'{"data": {"a": 1e99999999999999999999}, "key": "a"}', "number too large, too small"),
+        (b'{"data": {"a": 1e-99999999999999999999}, "key": "a"}', "number too large, too small"),
         (b'{"data": {"a": ' + b"9" * 5000 + b'}, "key": "a"}', "number too large: more than 4300 digits"),
         (b'{"data": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b'}, "key": "a"}', "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import TIMEOUT, WINDOWS, command, free_port, running
-from http_server import serve_files
-from list_text_files import below
-from web import MISBEHAVING, REASONS, Run, page, redirect, website
+from http_server import handle_client, serve
+from list_text_files import path_below
+from web import MISBEHAVING, REASONS, Run, drip, page, redirect, website
 
 NGINX = b"""<html>\r\n<head><title>Index of /f/</title></head>\r\n<body>\r\n<h1>Index of /f/</h1><hr><pre>
 <a href="../">../</a>\r\n<a href="sub/">sub/</a>           21-Nov-2026 10:15       -
@@ -42,8 +42,8 @@ OTHERS = b"""<a name=x.txt>no link</a><a href>none</a><a href="">self</a><![foo[
         ("https://h/f/x.txt", None),
     ],
 )
-def test_below(url: str, path: bytes | None) -> None:
-    assert below("http://h/f/index.html", url) == path
+def test_path_below(url: str, path: bytes | None) -> None:
+    assert path_below("http://h/f/index.html", url) == path
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def make_files(folder: Path) -> None:
 def test_our_server(tmp_path: Path, web: Run) -> None:
     make_files(tmp_path)
     root = os.path.realpath(tmp_path)
-    with running(lambda listener, stop: serve_files(listener, root, TIMEOUT, stop)) as address:
+    with running(serve, partial(handle_client, root=root, timeout=TIMEOUT)) as address:
         url = f"http://127.0.0.1:{address[1]}/"
         assert web(url) == (0, ["a b.txt", "B.TXT", "ü#%.txt"], "")
         names = ["a b.txt", "B.TXT", "ü#%.txt", "sub/d.txt", "sub/deep.txt/e.txt"]
@@ -131,7 +131,7 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             assert web(f"http://127.0.0.1:{server.server_port}/") == (0, ["a b.txt", "B.TXT", "ü#%.txt"], "")
@@ -142,7 +142,8 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
 
 @pytest.mark.parametrize("path", MISBEHAVING)
 def test_misbehaving_servers(path: str, web: Run) -> None:
-    with website(MISBEHAVING) as site:
+    html = drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
+    with website({**MISBEHAVING, "/drip": html}) as site:
         code, out, err = web(site + path, "--timeout", "0.3" if "drip" in path else "10", "--max-size", "1000")
     assert (code, out) == (1, [])
     assert err.startswith(f"list_text_files.py: error: {site}{path}: {REASONS[path]}")
@@ -157,7 +158,7 @@ def test_timeout_is_for_all_folders_together(web: Run) -> None:
             return page(html)
 
     with website(Endless()) as site:
-        code, out, err = web(site, "--recursive", "--timeout", "0.3")
+        code, out, err = web(site, "--recursive", "--timeout", "1")
     assert (code, out[:2]) == (1, ["x.txt", "0/x.txt"])
     assert err == f"list_text_files.py: error: {site}: timed out; try a longer --timeout\n"
 

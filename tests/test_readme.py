@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import battery
-from conftest import ROOT, TIMEOUT, WINDOWS
+from conftest import ROOT, TIMEOUT, WINDOWS, started
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -76,7 +77,18 @@ def needs_port(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
             pytest.skip(f"port {port} is taken")
 
 
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Another run of the tests waits: the README names fixed ports."""
+    import fcntl
+
+    with open(Path(tempfile.gettempdir(), f"network-exercises-{os.getuid()}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.skipif(WINDOWS, reason="the transcripts are for a POSIX shell")
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("title", SECTIONS)
 def test_transcripts(title: str, tmp_path: Path) -> None:
     for script in ROOT.glob("*.py"):
@@ -86,23 +98,22 @@ def test_transcripts(title: str, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     for block in SECTIONS[title]:
         needs(block)
-    started: list[tuple[subprocess.Popen[str], str, list[str], str]] = []
+    servers: list[tuple[subprocess.Popen[bytes], str, list[str], bytes]] = []
     with ExitStack() as stack:
         for block in SECTIONS[title]:
             for command, expected in commands(block):
                 if is_server(command):
-                    process = subprocess.Popen(
+                    server = started(
                         ["python3", *shlex.split(command)[1:]],
+                        bufsize=0,  # or readline() reads ahead, and communicate() does not get what it has read
                         stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT,
-                        text=True,
                         env=environment,
                         cwd=tmp_path,
                     )
-                    stack.callback(process.communicate)
-                    stack.callback(process.kill)
+                    process = stack.enter_context(server)
                     assert process.stdout
-                    started.append((process, command, expected, process.stdout.readline()))
+                    servers.append((process, command, expected, process.stdout.readline()))
                 else:
                     result = subprocess.run(
                         ["bash", "-c", command],
@@ -115,10 +126,10 @@ def test_transcripts(title: str, tmp_path: Path) -> None:
                         check=False,
                     )
                     compare(command, result.stdout, expected)
-        for process, command, expected, first in started:
+        for process, command, expected, first in servers:
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=TIMEOUT)
-            compare(command, first + output, [line for line in expected if line != "^C"])
+            compare(command, (first + output).decode(), [line for line in expected if line != "^C"])
 
 
 def test_there_are_transcripts() -> None:
@@ -126,15 +137,37 @@ def test_there_are_transcripts() -> None:
 
 
 @pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
+@pytest.mark.usefixtures("alone")
 def test_first_command_runs_the_main_job(tmp_path: Path) -> None:
     """The README's first command, as it stands there, in an empty folder with the two scripts."""
+    needs_port(9000)
+    result = first_command(tmp_path)
+    assert "Received: Python" in result.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(WINDOWS, reason="for a POSIX shell")
+@pytest.mark.parametrize("listening", [False, True])
+def test_first_command_where_the_port_is_taken(listening: bool, tmp_path: Path) -> None:
+    """It ends, and the server's error is all that it says."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:
+            other.listen()
+        port = other.getsockname()[1]
+        result = first_command(tmp_path, f"--port {port}", "--timeout 0.2" if listening else "")
+    assert result.returncode == 1
+    assert set(result.stdout.splitlines()) == ({"Connected to server", "Sent: Hello"} if listening else set())
+    assert re.fullmatch(rf"echo_server\.py: error: cannot listen on localhost:{port}: .+\n", result.stderr)
+
+
+def first_command(folder: Path, options: str = "", patience: str = "") -> subprocess.CompletedProcess[str]:
+    """Run it with more options for both scripts, and for the client, in a folder with nothing but them."""
     match = re.search(r"^```sh\n(python3 echo_server.*)\n```$", README, re.MULTILINE)
     assert match
-    needs_port(9000)
+    line = match[1].replace("echo_server.py", f"echo_server.py {options}")
+    line = line.replace("echo_client.py", f"echo_client.py {options} {patience}")
     for name in ("echo_server.py", "echo_client.py"):
-        shutil.copy(ROOT / name, tmp_path)
-    result = subprocess.run(
-        ["bash", "-c", match[1]], capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path, check=False
-    )
-    assert "Received: Python" in result.stdout
-    assert result.stderr == ""
+        shutil.copy(ROOT / name, folder)
+    words = ["bash", "-c", line]
+    return subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, cwd=folder, check=False)

@@ -52,7 +52,11 @@ def start(connection):
 listener = socket.create_server(("127.0.0.1", 0), backlog=512)
 print(f"Server listening on 127.0.0.1:{listener.getsockname()[1]}...", flush=True)
 while True:
-    start(listener.accept()[0])
+    try:
+        connection, _ = listener.accept()
+    except OSError:  # Windows: the client is gone already
+        continue
+    start(connection)
 """
 
 # What a broken server does in place of the sound one, and the check that has to notice.

@@ -29,7 +29,7 @@ def server(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
 def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -> AbstractContextManager[Any]:
     """A server that answers a command that begins with a key with that reply, and any other with 250."""
 
-    def converse(connection: socket.socket, address: object) -> str:
+    def handle_client(connection: socket.socket, address: object) -> str:
         with connection.makefile("rb") as lines:
             connection.sendall(greeting.encode() + b"\r\n")
             while line := lines.readline().decode().rstrip("\r\n"):
@@ -42,7 +42,7 @@ def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -
                     connection.sendall(replies.get(".", "250 OK").encode() + b"\r\n")
         return ""
 
-    return running(serve, converse)
+    return running(serve, handle_client)
 
 
 def message(folder: Path) -> bytes:
@@ -154,7 +154,7 @@ def test_what_a_server_repeats_of_a_password_is_masked(web: Run) -> None:
 
 
 def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
-    def converse(connection: socket.socket, address: object) -> str:
+    def handle_client(connection: socket.socket, address: object) -> str:
         connection.settimeout(0.05)
         with suppress(ConnectionError):
             while True:
@@ -164,7 +164,7 @@ def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
                         return ""
         return ""
 
-    with running(serve, converse) as (_, port):
+    with running(serve, handle_client) as (_, port):
         assert "no answer in time" in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.3").err
 
 
@@ -239,7 +239,7 @@ def test_silence_hangups_and_strangers(web: Run) -> None:
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(100) == b"QUIT\r\n"
-    for says, reason in ((b"220 x\r\n", "the server has hung up"), (b"SSH-2.0-x\r\n", "not a mail server")):
+    for says, reason in ((b"220 x\r\n", "the server hung up"), (b"SSH-2.0-x\r\n", "not a mail server")):
         with scripted(says) as port:
             code, out, err = web(*ENVELOPE, "--port", str(port), *SHORT)
             assert (code, out) == (1, [])
@@ -276,7 +276,7 @@ def test_wrong_usage(words: list[str], web: Run) -> None:
 
 @pytest.mark.big
 def test_refused_in_the_middle_of_a_message(tmp_path: Path) -> None:
-    def converse(connection: socket.socket, address: object) -> str:
+    def handle_client(connection: socket.socket, address: object) -> str:
         with connection.makefile("rb") as lines:
             connection.sendall(b"220 fake\r\n")
             while not lines.readline().startswith(b"DATA"):
@@ -288,7 +288,7 @@ def test_refused_in_the_middle_of_a_message(tmp_path: Path) -> None:
         return ""
 
     (tmp_path / "big.eml").write_bytes(b"Subject: x\r\n\r\n" + b"x" * 50_000_000)
-    with running(serve, converse) as address:
+    with running(serve, handle_client) as address:
         words = [*ENVELOPE, "--port", str(address[1]), "--eml", str(tmp_path / "big.eml"), "--timeout", "0.5"]
         result = command("smtp_client.py", *words)
     assert (result.returncode, result.stdout) == (1, "")

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running
-from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, converse, serve
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running, started
+from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, handle_client, serve
 
 SCRIPT = ROOT / "smtp_server.py"
 MAX_SIZE = 1_000_000
@@ -28,7 +28,7 @@ def serving(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
     """A server in this process."""
     options = {"directory": str(folder), "max_size": MAX_SIZE, "user": None, "password": None, "timeout": TIMEOUT}
     args = argparse.Namespace(**{**options, **changes})
-    return running(serve, partial(converse, args=args))
+    return running(serve, partial(handle_client, args=args))
 
 
 class MailClient(LineClient):
@@ -301,10 +301,10 @@ def test_silence_is_ended_with_a_word(tmp_path: Path) -> None:
     with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
         assert mail.say("MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [250, 250, 354]
         mail.send(b"half")
-        assert mail.rest() == b"421 Silent for too long\r\n"
+        assert mail.rest() == b"421 Timeout\r\n"
     with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
         mail.send(b"NOOP")
-        assert mail.rest() == b"421 Silent for too long\r\n"
+        assert mail.rest() == b"421 Timeout\r\n"
     assert kept(tmp_path) == []
 
 
@@ -390,15 +390,14 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 def test_the_disk_has_it_before_the_client_is_told(tmp_path: Path) -> None:
     with Server(SCRIPT, "--quiet", cwd=tmp_path) as server:
         trace = ["strace", "-f", "-e", "trace=fsync,rename,sendto", "-o", str(tmp_path / "trace"), "-p"]
-        tracer = subprocess.Popen([*trace, str(server.process.pid)], stderr=subprocess.PIPE, text=True)
-        assert tracer.stderr
-        if "attached" not in tracer.stderr.readline():
-            tracer.communicate()
-            pytest.skip("strace may not attach here")
-        with client(server.address) as mail:
-            assert mail.hand_over(b"x\r\n.\r\n") == 250
-        server.stop()
-        tracer.communicate(timeout=TIMEOUT)
+        with started([*trace, str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr
+            if "attached" not in tracer.stderr.readline():
+                pytest.skip("strace may not attach here")
+            with client(server.address) as mail:
+                assert mail.hand_over(b"x\r\n.\r\n") == 250
+            server.stop()
+            tracer.communicate(timeout=TIMEOUT)
     calls = re.findall(r"(fsync|rename|sendto)\((?:\d+, \"(\d+))?", (tmp_path / "trace").read_text())
     assert [name for name, _ in calls][-5:-1] == ["sendto", "fsync", "rename", "fsync"]
     assert calls[-1] == ("sendto", "250")

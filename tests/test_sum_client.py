@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import ROOT, Server, command, scripted
+from conftest import ROOT, Server, command, decoded, scripted, started
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_numbers_from_stdin(port: str) -> None:
 def test_numbers_go_out_as_they_come() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = [sys.executable, str(ROOT / "sum_client.py"), "--port", str(listener.getsockname()[1])]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with started(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             connection, _ = listener.accept()
             with connection, connection.makefile("rb") as stream:
                 assert process.stdin
@@ -53,7 +53,7 @@ def test_numbers_go_out_as_they_come() -> None:
                 assert stream.read(8) == b"34|0.5|."
                 connection.sendall(b"37.5\n")
             assert process.stdout
-            assert process.stdout.read() == b"37.5\n"
+            assert decoded(process.stdout.read()) == "37.5\n"
 
 
 @pytest.mark.parametrize("bad", ["abc", "1|2", ".", "1e3"])

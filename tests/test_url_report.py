@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, free_port
-from url_report import fragments
+from conftest import ROOT, TIMEOUT, WINDOWS, free_port, started
+from url_report import split_fragments
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
 BODY = random.Random(1).randbytes(250_500)
@@ -31,7 +31,7 @@ def digests(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize("size", [1, 7, 999, 1000, 1001, 4096, len(BODY)])
 def test_fragments_do_not_depend_on_the_pieces(size: int) -> None:
     pieces = (BODY[start : start + size] for start in range(0, len(BODY), size))
-    assert [hashlib.md5(fragment).hexdigest() for fragment in fragments(pieces, 1000)] == DIGESTS
+    assert [hashlib.md5(fragment).hexdigest() for fragment in split_fragments(pieces, 1000)] == DIGESTS
 
 
 def test_report(web: Run, tmp_path: Path) -> None:
@@ -146,8 +146,10 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
         with suppress(ConnectionError):
             connection.recv(1)
 
-    with website({"/": begin}) as site:
-        process = subprocess.Popen([sys.executable, ROOT / "url_report.py", site], cwd=tmp_path, stderr=-1)
+    with (
+        website({"/": begin}) as site,
+        started([sys.executable, ROOT / "url_report.py", site], cwd=tmp_path, stderr=-1) as process,
+    ):
         _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, Server, command, free_port
+from conftest import ROOT, TIMEOUT, Server, command, free_port, put_down
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="for a POSIX shell")
 
@@ -50,8 +50,10 @@ def other(*words: str, cwd: Path | None = None) -> Iterator[int]:
             time.sleep(0.02)
         yield port
     finally:
-        process.terminate()
-        process.communicate()
+        process.terminate()  # the kind way first: some have children
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TIMEOUT)
+        put_down(process)
 
 
 # Our servers with their clients
