@@ -376,8 +376,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     logging.basicConfig(
         level=logging.ERROR if args.quiet else logging.INFO,
         format="%(asctime)s %(message)s",

@@ -349,8 +349,10 @@ def main(argv: list[str] | None = None) -> int:
         help="drop a client that has so much unread (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     if not (0 <= args.rate <= 1e6 and 0 <= args.max_unsent <= 1e12):
         parser.error("--rate must be from 0 to 1000000, --max-unsent from 0 to 1000000000000")
     logging.basicConfig(

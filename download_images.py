@@ -44,10 +44,10 @@ from html.entities import html5
 from html.parser import HTMLParser
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from itertools import count
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, unquote_to_bytes, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import (
-    BaseHandler,
     HTTPErrorProcessor,
     HTTPHandler,
     HTTPRedirectHandler,
@@ -162,8 +162,7 @@ def save_image(url: str, folder: str, timeout: float, max_size: int) -> tuple[st
         return write_image(kind, [data], folder), file_name("", kind)
     deadline = time.monotonic() + (timeout or float("inf"))
     with open_url(url, timeout) as reply:
-        if reply.status != 200:
-            raise WebError(f"HTTP status {reply.status} {reply.reason}")
+        check_reply(reply)
         kind = reply.headers.get_content_type()
         return write_image(kind, read_body(reply, max_size, deadline), folder), file_name(url, kind)
 
@@ -203,14 +202,13 @@ def fetch_html(url: str, timeout: float, max_size: int) -> tuple[str, str]:
     """Return where a page was found, and its HTML. Raises WebError, OSError, HTTPException."""
     deadline = time.monotonic() + (timeout or float("inf"))
     with open_url(url, timeout) as reply:
-        if reply.status != 200:
-            raise WebError(f"HTTP status {reply.status} {reply.reason}")
+        check_reply(reply)
         kind = reply.headers["Content-Type"]
         html_types = ("text/html", "application/xhtml+xml")
         if kind is not None and reply.headers.get_content_type() not in html_types:
             raise WebError(f"not a page but {kind}")
         body = b"".join(read_body(reply, max_size, deadline))
-    charset = reply.headers.get_content_charset("")
+    charset = "".join(re.findall("charset=[\"']?([a-z0-9-]+)", (kind or "").lower())[:1])
     text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
     # In an attribute, `&copy=1` is no copyright sign, as the library has it (HTML, 13.2.5.73).
     return reply.url, re.sub(
@@ -222,8 +220,17 @@ class WebError(ValueError):
     """A URL that cannot be asked, or a reply that is not what it should be."""
 
 
-class AnyStatus(BaseHandler):
-    """Returns a reply with a status such as 404 like any other, where urlopen() raises."""
+class RedirectHandler(HTTPRedirectHandler):
+    """Follows redirects, but only to http and https; returns a status such as 404 like any other.
+
+    urlopen() would follow a redirect to ftp:, too, and raise for a 404.
+    """
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        fp.close()
+        return super().redirect_request(req, fp, code, msg, headers, to_ascii(newurl))
 
     def http_error_default(self, request: Request, reply: HTTPResponse, *_: object) -> HTTPResponse:
         return reply
@@ -232,21 +239,32 @@ class AnyStatus(BaseHandler):
 def open_url(url: str, timeout: float) -> HTTPResponse:
     """Ask for `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, also by a redirect: urlopen() would open file:, ftp: and
-    data:, too. `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError,
-    HTTPException.
+    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
-    for handler in (*opening, HTTPRedirectHandler, HTTPErrorProcessor, AnyStatus):
+    for handler in (*opening, HTTPErrorProcessor, RedirectHandler):
         opener.add_handler(handler())
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
         reply: HTTPResponse = opener.open(request, timeout=timeout or None)
-    except HTTPError as error:  # in a redirect: there are too many, or it leads to file:
+    except HTTPError as error:
         error.close()
-        raise WebError(str(error.reason).partition("\n")[0]) from error
+        raise WebError("more than 10 redirects") from error
+    if reply.status < 200:  # such as 103: the library takes it for the reply
+        reply.close()
+        raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")
     return reply
+
+
+def check_reply(reply: HTTPResponse) -> None:
+    """Raise WebError if a reply has no page, or one that is compressed, which nobody asked for."""
+    if reply.status != 200:
+        raise WebError(f"HTTP status {reply.status} {reply.reason}")
+    encoding = reply.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise WebError(f"the reply is encoded: {encoding}")
 
 
 def to_ascii(url: str) -> str:

@@ -57,8 +57,9 @@ def talk(connection: socket.socket, args: argparse.Namespace) -> None:
         summary = f"{min(times):.3f}/{average:.3f}/{max(times):.3f} ms"
         print(f"{len(times)} round trips, min/avg/max = {summary}")
     elif args.file is not None:
+        size = exchange_file(connection, args.file)
         print_line(f"Sent: {args.file}")
-        print(f"Received: the same {exchange_file(connection, args.file)} bytes")
+        print(f"Received: the same {size} bytes")
     else:
         for message in map(os.fsencode, args.messages or MESSAGES):
             print_line(b"Sent: " + message)

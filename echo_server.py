@@ -327,8 +327,10 @@ def main(argv: list[str] | None = None) -> int:
     option("--rate", type=int, metavar="N", help="messages per second (default: unlimited)")
     option("--history", type=int, default=10, metavar="N", help="messages kept (default: 10)")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     if not (args.rate is None or 1 <= args.rate <= 1e6) or not 0 <= args.history <= 1e6:
         parser.error("--rate must be from 1 to 1000000, --history from 0 to 1000000")
     if args.password is not None and len(args.password.splitlines()) != 1:

@@ -27,10 +27,10 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import (
-    BaseHandler,
     HTTPErrorProcessor,
     HTTPHandler,
     HTTPRedirectHandler,
@@ -54,8 +54,7 @@ def fetch_json(url: str, timeout: float, max_size: int) -> dict[str, object]:
     """Return the JSON object at `url`. Raises WebError, OSError, HTTPException."""
     deadline = time.monotonic() + (timeout or float("inf"))
     with open_url(url, timeout) as reply:
-        if reply.status != 200:
-            raise WebError(f"HTTP status {reply.status} {reply.reason}")
+        check_reply(reply)
         body = b"".join(read_body(reply, max_size, deadline))
     return parse_object(body, reply.headers.get("Content-Type", "of no type"))
 
@@ -92,8 +91,17 @@ class WebError(ValueError):
     """A URL that cannot be asked, or a reply that is not what it should be."""
 
 
-class AnyStatus(BaseHandler):
-    """Returns a reply with a status such as 404 like any other, where urlopen() raises."""
+class RedirectHandler(HTTPRedirectHandler):
+    """Follows redirects, but only to http and https; returns a status such as 404 like any other.
+
+    urlopen() would follow a redirect to ftp:, too, and raise for a 404.
+    """
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        fp.close()
+        return super().redirect_request(req, fp, code, msg, headers, to_ascii(newurl))
 
     def http_error_default(self, request: Request, reply: HTTPResponse, *_: object) -> HTTPResponse:
         return reply
@@ -102,21 +110,32 @@ class AnyStatus(BaseHandler):
 def open_url(url: str, timeout: float) -> HTTPResponse:
     """Ask for `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, also by a redirect: urlopen() would open file:, ftp: and
-    data:, too. `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError,
-    HTTPException.
+    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
-    for handler in (*opening, HTTPRedirectHandler, HTTPErrorProcessor, AnyStatus):
+    for handler in (*opening, HTTPErrorProcessor, RedirectHandler):
         opener.add_handler(handler())
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
         reply: HTTPResponse = opener.open(request, timeout=timeout or None)
-    except HTTPError as error:  # in a redirect: there are too many, or it leads to file:
+    except HTTPError as error:
         error.close()
-        raise WebError(str(error.reason).partition("\n")[0]) from error
+        raise WebError("more than 10 redirects") from error
+    if reply.status < 200:  # such as 103: the library takes it for the reply
+        reply.close()
+        raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")
     return reply
+
+
+def check_reply(reply: HTTPResponse) -> None:
+    """Raise WebError if a reply has no page, or one that is compressed, which nobody asked for."""
+    if reply.status != 200:
+        raise WebError(f"HTTP status {reply.status} {reply.reason}")
+    encoding = reply.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise WebError(f"the reply is encoded: {encoding}")
 
 
 def to_ascii(url: str) -> str:

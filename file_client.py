@@ -127,25 +127,22 @@ def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
                 read_reply(stream, ".*")  # to HASH: refused, too
         raise
     sha256 = hashlib.sha256()
-    with atomic_write(path) as file:
-        for piece in progress(read_pieces(stream, size), size):
-            write_piece(file, piece, path)
-            if verify:
-                sha256.update(piece)
-        if verify and read_reply(stream, ".*") != sha256.hexdigest():
-            raise Refused("checksum mismatch: damaged on the way, or changed in the meantime")
-        if os.path.isfile(path) and not force:
-            raise Refused(f"{path} exists by now; use --force to replace it")
-    return size
-
-
-def write_piece(file: BinaryIO, piece: bytes, path: str) -> None:
-    """Write to the file that will be `path`. Raises OSError with this name."""
     try:
-        file.write(piece)
-    except OSError as error:
+        with atomic_write(path) as file:
+            for piece in progress(read_pieces(stream, size), size):
+                file.write(piece)
+                if verify:
+                    sha256.update(piece)
+            if verify and read_reply(stream, ".*") != sha256.hexdigest():
+                raise Refused("checksum mismatch: damaged on the way, or changed in the meantime")
+            if os.path.isfile(path) and not force:
+                raise Refused(f"{path} exists by now; use --force to replace it")
+    except (ServerError, ConnectionError, TimeoutError):
+        raise
+    except OSError as error:  # the disk is full, for example
         error.filename = path
         raise
+    return size
 
 
 def fetch_files(connection: socket.socket, args: argparse.Namespace) -> int:
@@ -163,7 +160,8 @@ def fetch_files(connection: socket.socket, args: argparse.Namespace) -> int:
                     raise Refused(f"{path} already exists; use --force to replace it")
                 commands = ("GET", "HASH") if args.verify else ("GET",)
                 requests = "".join(f"{command} {escape(name)}\n" for command in commands)
-                connection.sendall(requests.encode())
+                with suppress(BrokenPipeError):  # what the server still said can be read
+                    connection.sendall(requests.encode())
                 size = fetch_file(stream, path, args.verify, args.force)
             except Refused as error:
                 script = os.path.basename(sys.argv[0])

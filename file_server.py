@@ -294,8 +294,10 @@ def main(argv: list[str] | None = None) -> int:
     option("--quiet", action="store_true", help="log errors only")
     option("--directory", default=".", help="folder to serve (default: the current one)")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     root = os.path.realpath(args.directory)
     if not os.path.isdir(root):
         reason = f"{args.directory}: not a folder; choose another --directory"

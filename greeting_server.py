@@ -148,8 +148,10 @@ def main(argv: list[str] | None = None) -> int:
     option("--quiet", action="store_true", help="log errors only")
     option("--log", default=FILE, metavar="FILE", help="append to this file (default: %(default)s)")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     logging.basicConfig(
         level=logging.ERROR if args.quiet else logging.INFO,
         format="%(asctime)s %(message)s",

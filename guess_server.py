@@ -197,8 +197,10 @@ def main(argv: list[str] | None = None) -> int:
     option("--number", type=int, metavar="N", help="the number to guess (default: a random one)")
     option("--max-guesses", type=int, metavar="N", help="guesses for each client (default: any)")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     number = args.low if args.number is None else args.number
     if not -FARTHEST <= args.low <= number <= args.high <= FARTHEST:
         parser.error(f"--low, --number and --high must be in order, from -{FARTHEST} to {FARTHEST}")

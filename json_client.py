@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with open(args.file, encoding="utf-8-sig") as file:
             request = make_request(file.read(), args.key)
+    except KeyboardInterrupt:
+        return interrupted()
     except OSError as error:
         parser.exit(1, f"{parser.prog}: error: cannot read {args.file}: {error.strerror}\n")
     except RecursionError:
@@ -163,7 +165,10 @@ def main(argv: list[str] | None = None) -> int:
         host = f"[{args.host}]" if ":" in args.host else escape(args.host)
         reason = f"{host}:{args.port}: {describe_error(error)}"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    print_value(value, args.raw)
+    try:
+        print_value(value, args.raw)
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: error: cannot write: {error.strerror}\n")
     return 0
 
 

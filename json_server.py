@@ -94,7 +94,7 @@ def parse_float(text: str) -> float:
     """Return a float. Raises ValueError if json.dumps() would write another number for it."""
     value = float(text)
     with suppress(ArithmeticError):  # the exponent is too much even for Decimal
-        if Decimal(repr(value)) == Decimal(text):
+        if repr(value) == text or Decimal(repr(value)) == Decimal(text):
             return value
     raise ValueError(f"number too large, too small or too long for a float: {text[:60]}")
 
@@ -210,8 +210,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     logging.basicConfig(
         level=logging.ERROR if args.quiet else logging.INFO,
         format="%(asctime)s %(message)s",

@@ -417,6 +417,13 @@ def main(argv: list[str] | None = None) -> int:
             body = read_stdin() if args.body == "-" else args.body or ""
             message = compose(sender, to, args.subject or "", body)
         recipients = [address.addr_spec for address in to]
+    except KeyboardInterrupt:
+        return interrupted()
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: error: {escape(args.eml or 'stdin')}: {error.strerror}\n")
+    except ValueError as error:
+        parser.exit(1, f"{parser.prog}: error: {escape(str(error))}\n")
+    try:
         with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
             accepted, refused = talk(
                 connection, args, sender.addr_spec, recipients, with_crlf(message)
@@ -425,10 +432,8 @@ def main(argv: list[str] | None = None) -> int:
         return interrupted()
     except (OSError, UnicodeError) as error:
         host = f"[{args.host}]" if ":" in args.host else args.host
-        where = escape(getattr(error, "filename", None) or f"{host}:{args.port}")
-        parser.exit(1, f"{parser.prog}: error: {where}: {describe_error(error)}\n")
-    except ValueError as error:
-        parser.exit(1, f"{parser.prog}: error: {error}\n")
+        reason = escape(f"{host}:{args.port}: {describe_error(error)}")
+        parser.exit(1, f"{parser.prog}: error: {reason}\n")
     for reason in refused:
         print(f"{parser.prog}: error: {escape(reason)}", file=sys.stderr)
     for address in accepted:

@@ -530,8 +530,10 @@ def main(argv: list[str] | None = None) -> int:
     option("--user", metavar="NAME", help="accept mail from this user only, with a password")
     option("--password", metavar="TEXT", help="the user's password")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
-        parser.error("--port must be from 0 to 65535, --timeout from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, --timeout from 0 to 1000000"
+        )
     if not 1 <= args.max_size <= 2**31:
         parser.error("--max-size must be from 1 to 2147483648")
     if (args.user is None) != (args.password is None):

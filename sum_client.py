@@ -56,6 +56,8 @@ def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> None:
 
 def read_words() -> Iterator[list[bytes]]:
     """Yield the words of stdin as they come, so that it may be endless."""
+    if not sys.stdin:  # closed, by `<&-` for example
+        return
     stdin: Any = sys.stdin.buffer
     rest = b""
     while piece := stdin.read1(PIECE):

@@ -241,8 +241,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--to must be HOST:PORT")
     args.to = (to_host.strip("[]"), int(to_port))
     times = (args.merge, args.delay, args.jitter)
-    if not (0 <= args.port <= 65535 and all(0 <= value <= 1e6 for value in times)):
-        parser.error("--port must be from 0 to 65535, times from 0 to 1000000")
+    if not (args.host and 0 <= args.port <= 65535 and all(0 <= value <= 1e6 for value in times)):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, times from 0 to 1000000"
+        )
     if args.pieces < 1 or args.rate < 0 or (args.cut is not None and args.cut < 1):
         parser.error("--pieces and --cut must be at least 1, --rate at least 0")
     if args.reset and args.cut is None:

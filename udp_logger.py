@@ -161,8 +161,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
-    if not (0 <= args.port <= 65535 and args.count >= 0 and 1 <= args.buffer <= 2**30):
-        parser.error("--port must be from 0 to 65535, --count from 0, --buffer from 1 to 2**30")
+    if not (
+        args.host and 0 <= args.port <= 65535 and args.count >= 0 and 1 <= args.buffer <= 2**30
+    ):
+        parser.error(
+            "--host must not be empty; --port must be from 0 to 65535, "
+            " --count from 0, --buffer from 1 to 2**30"
+        )
     logging.basicConfig(
         level=logging.ERROR if args.quiet else logging.INFO,
         format="%(asctime)s %(message)s",

@@ -36,15 +36,20 @@ def main(argv: list[str] | None = None) -> int:
     option("--count", type=int, default=1, metavar="N", help="send it N times (default: 1)")
     option("--interval", type=float, default=0, metavar="SECONDS", help="pause (default: 0)")
     args = parser.parse_args(argv)
-    if not (1 <= args.port <= 65535 and args.count >= 1 and 0 <= args.interval <= 1e6):
-        parser.error("PORT must be from 1 to 65535, --count from 1, --interval from 0 to 1000000")
+    if not (
+        args.host and 1 <= args.port <= 65535 and args.count >= 1 and 0 <= args.interval <= 1e6
+    ):
+        parser.error(
+            "ADDR must not be empty; PORT must be from 1 to 65535, "
+            " --count from 1, --interval from 0 to 1000000"
+        )
     host, family = args.host, socket.AF_INET
     if ":" in host:
         host, family = f"[{host}]", socket.AF_INET6
     try:
         message = os.fsencode(args.message)
         if message == b"-":
-            message = sys.stdin.buffer.read(MAX_DATAGRAM + 1)
+            message = sys.stdin.buffer.read(MAX_DATAGRAM + 1) if sys.stdin else b""
         if len(message) > MAX_DATAGRAM:
             reason = f"message too long: a datagram takes {MAX_DATAGRAM} bytes at most"
             parser.exit(1, f"{parser.prog}: error: {reason}\n")

@@ -35,11 +35,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from itertools import chain
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import (
-    BaseHandler,
     HTTPErrorProcessor,
     HTTPHandler,
     HTTPRedirectHandler,
@@ -116,8 +115,17 @@ class WebError(ValueError):
     """A URL that cannot be asked, or a reply that is not what it should be."""
 
 
-class AnyStatus(BaseHandler):
-    """Returns a reply with a status such as 404 like any other, where urlopen() raises."""
+class RedirectHandler(HTTPRedirectHandler):
+    """Follows redirects, but only to http and https; returns a status such as 404 like any other.
+
+    urlopen() would follow a redirect to ftp:, too, and raise for a 404.
+    """
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        fp.close()
+        return super().redirect_request(req, fp, code, msg, headers, to_ascii(newurl))
 
     def http_error_default(self, request: Request, reply: HTTPResponse, *_: object) -> HTTPResponse:
         return reply
@@ -126,20 +134,22 @@ class AnyStatus(BaseHandler):
 def open_url(url: str, timeout: float) -> HTTPResponse:
     """Ask for `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, also by a redirect: urlopen() would open file:, ftp: and
-    data:, too. `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError,
-    HTTPException.
+    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
-    for handler in (*opening, HTTPRedirectHandler, HTTPErrorProcessor, AnyStatus):
+    for handler in (*opening, HTTPErrorProcessor, RedirectHandler):
         opener.add_handler(handler())
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
         reply: HTTPResponse = opener.open(request, timeout=timeout or None)
-    except HTTPError as error:  # in a redirect: there are too many, or it leads to file:
+    except HTTPError as error:
         error.close()
-        raise WebError(str(error.reason).partition("\n")[0]) from error
+        raise WebError("more than 10 redirects") from error
+    if reply.status < 200:  # such as 103: the library takes it for the reply
+        reply.close()
+        raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")
     return reply
 
 
@@ -288,6 +298,8 @@ def main(argv: list[str] | None = None) -> int:
                 file.write(f"{escape(line)}\n".encode())
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # --output /dev/stdout, and nobody reads it any more
+        return 0
     except (OSError, ValueError, HTTPException) as error:
         reason = escape(f"{where}: {describe_web_error(error)}")
         parser.exit(1, f"{parser.prog}: error: {reason}\n")

@@ -122,7 +122,7 @@ def describe(url: str) -> dict[str, object]:
     port = (match["port"] or "").lstrip("0")
     if len(port) > 5 or int(port or 0) > 65535:
         raise ValueError("the port is not from 0 to 65535")
-    if escape(url) != url or " " in match[0]:
+    if not url.isprintable() or " " in match[0]:
         raise ValueError("there is a character that has to be percent-encoded")
     head, _, tail = split_url(url)
     return {
@@ -235,6 +235,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads stdout any more, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
         return 0
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: error: cannot read or write: {error.strerror}\n")
     return status
 
 
