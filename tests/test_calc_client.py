@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import ROOT, Server, command
+from conftest import ROOT, Server, command, scripted
 
 ERROR = "calc_client.py: error: "
 
@@ -34,6 +34,12 @@ def test_reads_a_pipe_line_by_line(port: str) -> None:
 def test_expression_of_two_lines_is_one(port: str) -> None:
     result = command("calc_client.py", "--port", port, "2 +\n3")
     assert (result.returncode, result.stdout) == (0, "5\n")
+
+
+def test_answers_that_come_together_are_told_apart() -> None:
+    with scripted(b"5\n7\n") as port:
+        result = command("calc_client.py", "--host", "127.0.0.1", "--port", str(port), "2+3", "3+4")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "5\n7\n", "")
 
 
 def test_hang_up() -> None:

@@ -5,13 +5,14 @@ import random
 import time
 import tracemalloc
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import calc_server
 from calc_server import answer, evaluate, reply_to
-from conftest import ROOT, LineClient, Server
+from conftest import ROOT, TIMEOUT, LineClient, Server, running
 
 VALUES = {
     "2 + 3": "5",
@@ -154,6 +155,20 @@ def test_longest_lines_are_cheap() -> None:
         start = time.process_time()
         reply_to(line.encode())
         assert time.process_time() - start < 0.2, unit
+
+
+def test_long_line_is_not_kept() -> None:
+    """A line of 8 MB takes no memory: read_lines(), the same in every server, reads parts of it."""
+    line = b"1" * 8_000_000 + b"\n"
+    handle_client = partial(calc_server.handle_client, timeout=TIMEOUT)
+    with running(calc_server.serve, handle_client) as address, LineClient(address) as client:
+        tracemalloc.start()
+        try:
+            client.send(line)
+            assert client.line() == "ERROR line too long: at most 4096 bytes"
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_nesting_is_bounded() -> None:

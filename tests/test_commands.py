@@ -90,7 +90,8 @@ def test_says_where_the_second_program_runs(script: Path) -> None:
     section = battery.docstring(script).partition("Try it:\n\n")[2].partition("\n\n")[0]
     lines = section.splitlines()
     assert lines
-    servers = [n for n, line in enumerate(lines) if re.match(r" *python3 \w+_(server|logger)", line)]
+    is_server = re.compile(r" *python3 \w+_(server|logger)")
+    servers = [number for number, line in enumerate(lines) if is_server.match(line)]
     for number in servers:
         assert re.search(r"# in (another|two other) terminal", "\n".join(lines[number + 1 :]))
 

@@ -123,7 +123,7 @@ def test_requests_in_one_segment(address: Any) -> None:
 
 
 def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
-    """The server has room for less than a piece of the file: send() would take only a part of it."""
+    """The server has room for less than a piece: send() would take only a part of it."""
     (tmp_path / "big").write_bytes(BIG)
 
     def with_little_room(connection: socket.socket, address: Any) -> str:
@@ -169,6 +169,7 @@ ESCAPES = [
     "file:///etc/passwd",
     "evil",
     "evils/secret",
+    "evils/root-too/secret",  # begins like the root
     "evils/root/../secret",
     "broken",
     "ring",
@@ -268,7 +269,7 @@ def test_who_does_not_read_is_dropped(tmp_path: Path) -> None:
 
     def until_dropped(connection: socket.socket, address: Any) -> str:
         try:
-            return converse(connection, address, root=os.path.realpath(tmp_path), timeout=0.3)
+            return handle_client(connection, address, root=os.path.realpath(tmp_path), timeout=0.3)
         finally:
             dropped.set()
 

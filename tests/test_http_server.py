@@ -204,6 +204,7 @@ ESCAPES = [
     "/evil.txt",
     "/evil/secret.txt",
     "/evil/",
+    "/evil/root-too/secret.txt",  # begins like the root
     "/absolute/passwd",
     "/broken",
     "/ring",

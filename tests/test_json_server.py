@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import Any
 
 import pytest
 
 import json_server
-from conftest import ROOT, LineClient, Server
+from conftest import ROOT, TIMEOUT, LineClient, Server, running
 from json_server import MAX_LINE
 
 
@@ -24,6 +25,19 @@ def request(data: Any, key: Any) -> bytes:
 )
 def test_found(value: Any) -> None:
     assert answer(request({"other": 0, "name": value}, "name")) == {"found": True, "value": value}
+
+
+def test_long_value_over_little_room() -> None:
+    """The server has room for less than a piece: send() would take only a part of it."""
+
+    def with_little_room(connection: socket.socket, address: Any) -> str:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return json_server.handle_client(connection, address, timeout=TIMEOUT)
+
+    value = "x" * 3_000_000
+    with running(json_server.serve, with_little_room) as address, LineClient(address) as client:
+        client.send(request({"long": value}, "long") + b"\n")
+        assert json.loads(client.line()) == {"found": True, "value": value}
 
 
 def test_not_found() -> None:

@@ -61,7 +61,7 @@ def test_numbers_go_out_as_they_come() -> None:
 def test_long_list_is_sent_whole() -> None:
     """More than all buffers hold, so that one send() cannot take it."""
     numbers = ["9" * 4000] * 4000
-    sent = []
+    sent: list[int] = []
 
     def add_up() -> None:
         connection, _ = listener.accept()
