@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ def main(config: pytest.Config) -> int:
                 f"{what} picks some of the checks, which gives no verdict: use --only=NAME"
             )
     if option("numprocesses", None):
-        raise WrongUsage("-n of pytest-xdist: not needed, scripts are checked side by side anyway")
+        raise WrongUsage("-n of pytest-xdist: leave it out, scripts run side by side without it")
     if option("csv") is not None and chosen != ["class_folder"]:
         raise WrongUsage("--csv goes with --class")
     for name in ("report", "csv"):
@@ -51,6 +52,8 @@ def main(config: pytest.Config) -> int:
     limit = option("limit")
     if limit is not None and not (0 < limit < math.inf):
         raise WrongUsage("--limit: want a number of seconds")
+    # a background job of a shell ignores Ctrl-C, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     python = interpreter(option("python"))
     reference = find_reference(config)
     if chosen == ["class_folder"]:
