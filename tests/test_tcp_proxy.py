@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -106,9 +105,9 @@ def exchange(address: Any, data: bytes) -> bytes:
 
 def hear(address: Any, count: int) -> list[bytes]:
     """Return what each recv() of a client gives, until there are so many bytes."""
-    heard = []
+    heard: list[bytes] = []
     with LineClient(address) as client:
-        while sum(map(len, heard)) < count:
+        while len(b"".join(heard)) < count:
             heard.append(client.socket.recv(65536))
             assert heard[-1], f"the end after {heard}"
     return heard
@@ -167,17 +166,21 @@ def test_half_close_of_the_client_is_passed_on() -> None:
 
 def test_half_close_of_the_server_is_passed_on() -> None:
     """It closes its side first, and still gets all that the client goes on to say."""
-    heard = []
+    heard: list[bytes] = []
+    done = threading.Event()
 
     def close_first(connection: socket.socket) -> None:
         connection.sendall(b"Go on\n")
         connection.shutdown(socket.SHUT_WR)
         heard.append(receive_all(connection))
+        done.set()
 
     with proxied(close_first) as address, LineClient(address) as client:
         assert client.rest() == b"Go on\n"
         for _ in range(100):
             client.send(b"x" * 1000)
+        client.half_close()
+        assert done.wait(TIMEOUT)
     assert heard == [b"x" * 100_000]
 
 
@@ -274,9 +277,16 @@ def test_client_that_goes_away_in_the_middle_ends_the_server_s_stream() -> None:
 # A bad network
 
 
+@pytest.fixture
+def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave even a reader on a busy machine the time to read a piece before the next one comes."""
+    monkeypatch.setattr(tcp_proxy, "PAUSE", 0.05)
+
+
+@pytest.mark.usefixtures("long_pause")
 @pytest.mark.parametrize("size", [1, 7])
 def test_pieces_are_read_alone(size: int) -> None:
-    text = b"The quick brown fox\n"
+    text = b"Hello\nWorld\n"
 
     def handler(connection: socket.socket) -> None:
         connection.sendall(text)
@@ -288,6 +298,7 @@ def test_pieces_are_read_alone(size: int) -> None:
     assert all(len(piece) <= size for piece in heard)
 
 
+@pytest.mark.usefixtures("long_pause")
 def test_pieces_on_the_way_to_the_server() -> None:
     heard: list[bytes] = []
 
@@ -338,12 +349,12 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
 
     def waits(seed: str) -> list[float]:
         record = tmp_path / "record"
-        with proxied(echo, record=record, jitter=0.2, seed=seed) as address:
-            with LineClient(address) as client:
-                for _ in range(4):
-                    assert client.ask("x") == "x"
-                client.half_close()
-                client.rest()
+        proxy = proxied(echo, record=record, jitter=0.2, seed=seed)
+        with proxy as address, LineClient(address) as client:
+            for _ in range(4):
+                assert client.ask("x") == "x"
+            client.half_close()
+            client.rest()
         times = [float(line.split()[0]) for line in record.read_text().splitlines()]
         return [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
 
@@ -645,7 +656,10 @@ def test_record_by_the_command_line(tmp_path: Path) -> None:
     """It is complete before the proxy ends."""
     record = tmp_path / "record"
     with proxy_process(echo, "--record", str(record), "--quiet") as proxy:
-        assert exchange(proxy.address, b"Hello\n") == b"Hello\n"
+        with LineClient(proxy.address) as client:
+            assert client.ask("Hello") == "Hello"
+            client.half_close()
+            assert client.rest() == b""
         lines = record.read_text().splitlines()
     assert [re.sub(r"^\d\.\d{3} ", "", line) for line in lines] == [
         r"C: Hello\n",
@@ -762,10 +776,12 @@ def test_ipv6() -> None:
         echo(connection)
         return "done"
 
-    with running(serve_threads, handle_client, host="::1") as server:
-        with Server(SCRIPT, "--host", "::1", "--to", f"[::1]:{server[1]}") as proxy:
-            assert proxy.announcement == f"Server listening on [::1]:{proxy.address[1]}...\n"
-            assert exchange(proxy.address, b"Hello") == b"Hello"
+    with ExitStack() as stack:
+        server = stack.enter_context(running(serve_threads, handle_client, host="::1"))
+        words = ["--host", "::1", "--to", f"[::1]:{server[1]}"]
+        proxy = stack.enter_context(Server(SCRIPT, *words))
+        assert proxy.announcement == f"Server listening on [::1]:{proxy.address[1]}...\n"
+        assert exchange(proxy.address, b"Hello") == b"Hello"
 
 
 def test_a_dialogue_of_a_script_without_a_reader() -> None:
@@ -799,6 +815,6 @@ def test_gibibyte_in_constant_memory() -> None:
 @pytest.mark.timeout(300)
 def test_many_bytes_one_by_one() -> None:
     """Each takes a millisecond, and all arrive, in order."""
-    data = random.Random(4).randbytes(20_000)
+    data = random.Random(4).randbytes(3000)
     with proxied(echo, pieces=1) as address:
         assert exchange(address, data) == data
