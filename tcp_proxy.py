@@ -75,7 +75,8 @@ async def forward(
             piece = data[start : start + size]
             if args.cut is not None:
                 piece = piece[: args.cut - passed]
-            await asyncio.sleep(args.delay + args.jitter * chance.random())
+            if wait := args.delay + args.jitter * chance.random():
+                await asyncio.sleep(wait)
             show(side, piece)
             writer.write(piece)
             try:
