@@ -75,8 +75,7 @@ async def forward(
             piece = data[start : start + size]
             if args.cut is not None:
                 piece = piece[: args.cut - passed]
-            if wait := args.delay + args.jitter * chance.random():
-                await asyncio.sleep(wait)
+            await asyncio.sleep(args.delay + args.jitter * chance.random())
             show(side, piece)
             writer.write(piece)
             try:
