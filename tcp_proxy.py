@@ -30,6 +30,7 @@ import argparse
 import asyncio
 import logging
 import random
+import re
 import signal
 import socket
 import struct
@@ -41,7 +42,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from itertools import count
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 HOST, PORT = "localhost", 9100
 TIMEOUT = 10.0  # seconds to connect to the server
@@ -77,7 +78,10 @@ async def forward(
             await asyncio.sleep(args.delay + args.jitter * chance.random())
             show(side, piece)
             writer.write(piece)
-            await writer.drain()  # a side that reads slowly slows the other
+            try:
+                await writer.drain()  # a side that reads slowly slows the other
+            except OSError:  # gone: we are told when we have read all that it said before
+                return
             passed += len(piece)
             if passed == args.cut:
                 raise Cut
@@ -86,7 +90,8 @@ async def forward(
             elif size < PIECE:
                 await asyncio.sleep(PAUSE)
     show(side, b"")
-    writer.write_eof()
+    with suppress(OSError):  # gone
+        writer.write_eof()
 
 
 async def read_piece(reader: StreamReader, merge: float) -> bytes:
@@ -104,12 +109,17 @@ async def read_piece(reader: StreamReader, merge: float) -> bytes:
 
 
 def format_piece(data: bytes) -> str:
-    """Return a piece as a line, in which a backslash is doubled, so that all bytes can be told."""
-    return escape(data.replace(b"\\", b"\\\\"))
+    """Return a piece as a line from which its bytes can be told: \\xNN is always one byte."""
+    text = data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return escape(re.sub("[\x80-\x9f\xad]", lambda match: f"\\xc2\\x{ord(match[0]):x}", text))
 
 
 async def handle_client(
-    reader: StreamReader, writer: StreamWriter, number: int, record: TextIO | None, args: Namespace
+    reader: StreamReader,
+    writer: StreamWriter,
+    number: int,
+    record: BinaryIO | None,
+    args: Namespace,
 ) -> None:
     """Connect one client to the server, until both have closed or one of them fails."""
     start = time.monotonic()
@@ -118,9 +128,11 @@ async def handle_client(
     def show(side: str, piece: bytes) -> None:
         when = f"{prefix}{time.monotonic() - start:.3f}"
         if record:
-            record.write(
-                f"{when} {f'{side}: {format_piece(piece)}' if piece else f'{side} closes'}\n"
-            )
+            text = f"{side}: {format_piece(piece)}" if piece else f"{side} closes"
+            try:
+                record.write(f"{when} {text}\n".encode())
+            except OSError as error:  # the disk is full
+                log.error("Cannot write %s: %s", args.record, error.strerror)
         if log.isEnabledFor(logging.INFO):
             more = f"... ({len(piece)} bytes)" if len(piece) > MAX_SHOWN else ""
             text = f"{side}: {format_piece(piece[:MAX_SHOWN])}{more}" if piece else f"{side} closes"
@@ -129,10 +141,11 @@ async def handle_client(
     try:
         connecting = asyncio.open_connection(*args.to, limit=PIECE)
         server_reader, server_writer = await asyncio.wait_for(connecting, TIMEOUT)
-    except (OSError, asyncio.TimeoutError) as error:
-        log.error("Cannot connect to %s:%s: %s", *args.to, error or "no answer in time")
-        writer.close()
+    except (OSError, UnicodeError, asyncio.TimeoutError) as error:
+        log.error("Cannot connect to %s:%s: %s", *args.to, str(error) or "no answer in time")
         return
+    for each in (writer, server_writer):
+        each.transport.set_write_buffer_limits(0)  # drain() waits until all is on its way
     seed = f"{args.seed} {number}"
     tasks = [
         asyncio.ensure_future(forward(reader, server_writer, "C", show, args, f"{seed} C")),
@@ -147,7 +160,6 @@ async def handle_client(
     finally:
         for task in tasks:
             task.cancel()
-        writer.close()
         server_writer.close()
 
 
@@ -162,7 +174,7 @@ def reset(writer: StreamWriter) -> None:
 # The rest is sockets, logging and the command line.
 
 
-async def serve(listener: socket.socket, record: TextIO | None, args: Namespace) -> None:
+async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespace) -> None:
     """Stand between the clients of `listener` and the server until cancelled."""
     tasks: set[asyncio.Task[Any]] = set()
     numbers = count(1)
@@ -176,6 +188,7 @@ async def serve(listener: socket.socket, record: TextIO | None, args: Namespace)
         try:
             await handle_client(reader, writer, next(numbers), record, args)
         finally:
+            writer.close()
             tasks.remove(task)
             log.info("Connection closed %s", address)
 
@@ -261,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     record = None
     try:
         if args.record:
-            record = open(args.record, "w", encoding="utf-8", buffering=1)
+            record = open(args.record, "wb", buffering=0)
         listener = socket.create_server((args.host, args.port), family=family)
     except (OSError, UnicodeError) as error:
         if isinstance(error, OSError) and error.filename:

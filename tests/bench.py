@@ -698,6 +698,25 @@ def timed(name: str, unit: str, amount: float, commands: Commands, target: Path,
     return rows_of(name, unit, rates)
 
 
+# The TCP proxy
+
+
+def proxy(rounds: int) -> list[Row]:
+    """The TCP proxy beside socat: without a log, and with one that nobody reads."""
+    with serving([str(LOAD), "serve"]) as (server, _):
+        ours = [sys.executable, str(ROOT / "tcp_proxy.py"), "--port", "0", "--to", f"127.0.0.1:{server}"]
+        words = ["TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096", f"TCP:127.0.0.1:{server}"]
+        quiet: Commands = {OURS: [*ours, "--quiet"], "socat": ["socat", *words]}
+        lines = partial(load, "lines", 1, SECONDS, LINE)
+        logged: Commands = {OURS: ours, "socat -v": ["socat", "-v", *words]}
+        return [
+            *compare("proxy, 256 MiB", "MB/s", quiet, partial(load, "bulk", 256), rounds),
+            *compare("proxy, 8 MiB, logged", "MB/s", logged, partial(load, "bulk", 8), rounds),
+            *compare("proxy, 1 connection", "lines/s", quiet, lines, rounds),
+            *compare("proxy, 1 connection, logged", "lines/s", logged, lines, rounds),
+        ]
+
+
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "echo": echo,
     "chat": chat,
@@ -708,6 +727,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "http": http,
     "mail": mail,
     "files": files,
+    "proxy": proxy,
 }
 
 

@@ -297,7 +297,8 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
     path = ROOT / script
-    if path.parent == ROOT and not path.stem.endswith(("_server", "_logger", "_sender", "json_client", "chat_client")):
+    processes = ("_server", "_logger", "_sender", "_proxy", "json_client", "chat_client")
+    if path.parent == ROOT and not path.stem.endswith(processes):
         return called(path, list(args), stdin, cwd)
     words = [sys.executable, str(path), *args]
     data = stdin.encode()  # as it is, on Windows too
