@@ -1,6 +1,6 @@
 """Draws docs/session.svg: two terminals, with what echo_server.py and echo_client.py really print.
 
-    python3 docs/make_picture.py [FILE]
+python3 docs/make_picture.py [FILE]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PICTURE = ROOT / "docs" / "session.svg"
 PORT = 9000
 TIMEOUT = 20  # seconds
 
-WIDTH, HEIGHT = 7.25, 19  # pixels of a character
+CHARACTER, LINE = 7.25, 19  # pixels: the width of a character, the height of a line
 BAR, PADDING, GAP = 30, 14, 14  # pixels: the title bar, the margin of the text, between windows
 
 STYLE = """
@@ -33,8 +33,8 @@ text { fill: #e6edf3; white-space: pre }
 
 
 def run_session(port: int = PORT) -> tuple[list[str], list[str]]:
-    """Run server and client; return the lines of both terminals, commands included."""
-    options = [] if port == PORT else ["--port", str(port)]
+    """Run server and client; return what both terminals show, as if `port` were the usual one."""
+    options = ["--port", str(port)]
     with subprocess.Popen(
         [sys.executable, str(ROOT / "echo_server.py"), *options],
         bufsize=0,  # or readline() would read ahead, and communicate() not see what it read
@@ -57,9 +57,12 @@ def run_session(port: int = PORT) -> tuple[list[str], list[str]]:
             rest, _ = server.communicate(timeout=TIMEOUT)
         finally:
             server.kill()
-    lines = (first + rest).decode().splitlines()
+    lines = (first + rest).decode().replace(f"localhost:{port}", f"localhost:{PORT}").splitlines()
     lines.insert(-1, "^C")  # a terminal shows it, a pipe does not
-    return ["$ python3 echo_server.py", *lines], ["$ python3 echo_client.py", *client.stdout.splitlines(), "$ "]
+    return (
+        ["$ python3 echo_server.py", *lines],
+        ["$ python3 echo_client.py", *client.stdout.splitlines(), "$ "],
+    )
 
 
 def draw_line(line: str) -> str:
@@ -76,34 +79,31 @@ def draw_line(line: str) -> str:
 
 def draw_window(title: str, lines: list[str], left: float, width: float, height: float) -> str:
     """Return one terminal as SVG."""
-    rows = [
-        f'<text x="{left + PADDING:.0f}" y="{BAR + PADDING + HEIGHT * number:.0f}">{draw_line(line)}</text>'
-        for number, line in enumerate(lines, 1)
+    top = f"M1 {BAR} v-21 a8 8 0 0 1 8 -8 h{width - 17:.0f} a8 8 0 0 1 8 8 v21 z"
+    shapes = [
+        f'<rect class="window" x="0.5" y="0.5" width="{width:.0f}" height="{height}" rx="8"/>',
+        f'<path class="bar" d="{top}"/>',
+        *(
+            f'<circle cx="{18 + 18 * number}" cy="{BAR / 2:.0f}" r="5.5" fill="{colour}"/>'
+            for number, colour in enumerate(("#ff5f57", "#febc2e", "#28c840"))
+        ),
+        f'<text class="title" x="{width / 2 + 27:.0f}" y="{BAR / 2 + 4:.0f}">{title}</text>',
     ]
-    buttons = [
-        f'<circle cx="{left + 18 + 18 * number:.0f}" cy="{BAR / 2:.0f}" r="5.5" fill="{colour}"/>'
-        for number, colour in enumerate(("#ff5f57", "#febc2e", "#28c840"))
-    ]
-    return "\n".join(
-        [
-            f'<rect class="window" x="{left + 0.5}" y="0.5" width="{width}" height="{height}" rx="8"/>',
-            f'<path class="bar" d="M{left + 1} {BAR} v-21 a8 8 0 0 1 8 -8 h{width - 17} a8 8 0 0 1 8 8 v21 z"/>',
-            *buttons,
-            f'<text class="title" x="{left + width / 2:.0f}" y="{BAR / 2 + 4:.0f}">{title}</text>',
-            *rows,
-        ]
-    )
+    for number, line in enumerate(lines, 1):
+        y = BAR + PADDING + LINE * number - 6
+        shapes.append(f'<text x="{PADDING}" y="{y}">{draw_line(line)}</text>')
+    return "\n".join([f'<g transform="translate({left:.0f})">', *shapes, "</g>"])
 
 
 def draw(server: list[str], client: list[str]) -> str:
     """Return the picture as SVG."""
-    widths = [max(map(len, lines)) * WIDTH + 2 * PADDING for lines in (server, client)]
-    height = BAR + 2 * PADDING + max(len(server), len(client)) * HEIGHT
-    total = sum(widths) + GAP + 1
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total:.0f} {height + 1}" width="{total:.0f}">
+    first, second = (max(map(len, lines)) * CHARACTER + 2 * PADDING for lines in (server, client))
+    height = BAR + 2 * PADDING + max(len(server), len(client)) * LINE - 6
+    size = f'viewBox="0 0 {first + GAP + second + 1:.0f} {height + 1}"'
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" {size}>
 <style>{STYLE}</style>
-{draw_window("one terminal", server, 0, widths[0], height)}
-{draw_window("another terminal", client, widths[0] + GAP, widths[1], height)}
+{draw_window("one terminal", server, 0, first, height)}
+{draw_window("another", client, first + GAP, second, height)}
 </svg>
 """
 
