@@ -110,11 +110,20 @@ def wait_for(port: int) -> None:
 def load(kind: str, *words: object) -> float:
     """Run the load generator on the port that is the last word; return the figure it prints."""
     command = [str(LOAD), kind, str(words[-1]), *map(str, words[:-1])]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout)
+    return float(
+        subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+        ).stdout
+    )
 
 
 def compare(
-    name: str, unit: str, commands: Commands, measure: Callable[[int], float], rounds: int, tool: str | Path = LOAD
+    name: str,
+    unit: str,
+    commands: Commands,
+    measure: Callable[[int], float],
+    rounds: int,
+    tool: str | Path = LOAD,
 ) -> list[Row]:
     """Measure all servers in turn, `rounds` times, with the program `tool`; return a row for each peer of ours."""
     figures: dict[str, list[float]] = {peer: [] for peer in commands}
@@ -135,12 +144,19 @@ def compare(
 def rows_of(name: str, unit: str, figures: dict[str, list[float]], less: bool = False) -> list[Row]:
     """Return a row for each peer of ours; `less` is better, or else more."""
     ours = figures.pop(OURS)
-    pairs = {peer: ratio(theirs, ours) if less else ratio(ours, theirs) for peer, theirs in figures.items()}
+    pairs = {
+        peer: ratio(theirs, ours) if less else ratio(ours, theirs)
+        for peer, theirs in figures.items()
+    }
     return [Row(name, unit, peer, pairs[peer], ours, theirs) for peer, theirs in figures.items()]
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if ours and theirs else None
+    return (
+        statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        if ours and theirs
+        else None
+    )
 
 
 # The echo server
@@ -204,11 +220,31 @@ def echo(rounds: int) -> list[Row]:
     in_bulk = {name: command for name, command in everybody.items() if name != "ncat"}  # it stalls
     without_commands = {OURS: script("echo_server.py", "--raw"), "C, epoll": everybody["C, epoll"]}
     return [
-        *compare("echo, 1 connection", "lines/s", everybody, partial(load, "lines", 1, SECONDS, LINE), rounds),
-        *compare("echo, 50 connections", "lines/s", everybody, partial(load, "lines", 50, SECONDS, LINE), rounds),
+        *compare(
+            "echo, 1 connection",
+            "lines/s",
+            everybody,
+            partial(load, "lines", 1, SECONDS, LINE),
+            rounds,
+        ),
+        *compare(
+            "echo, 50 connections",
+            "lines/s",
+            everybody,
+            partial(load, "lines", 50, SECONDS, LINE),
+            rounds,
+        ),
         *compare("echo, 256 MiB", "MB/s", in_bulk, partial(load, "bulk", 256), rounds),
-        *compare("echo, 256 MiB, --raw", "MB/s", without_commands, partial(load, "bulk", 256), rounds),
-        *compare("echo, connect and close", "1/s", everybody, partial(load, "connect", SECONDS, LINE), rounds),
+        *compare(
+            "echo, 256 MiB, --raw", "MB/s", without_commands, partial(load, "bulk", 256), rounds
+        ),
+        *compare(
+            "echo, connect and close",
+            "1/s",
+            everybody,
+            partial(load, "connect", SECONDS, LINE),
+            rounds,
+        ),
         *idle(rounds),
     ]
 
@@ -252,8 +288,23 @@ def p99(port: int, count: int = 3000) -> float:
 
 # The calculator
 
-WHOLE = ["2 + 3", "2 + 3 * 4 - 5", "(17 + 4) * (9 - 2) % 10", "2 ** 10 // 7", "-(3 - 12) * 4", "1000000 * 1000000 + 1"]
-MIXED = [*WHOLE, "0.1 + 0.2", "1.5 * 4 - 2.25", "22 / 7", "3.14 * 2 ** 2", "(1.1 + 2.2) / 3", "100 / 8"]
+WHOLE = [
+    "2 + 3",
+    "2 + 3 * 4 - 5",
+    "(17 + 4) * (9 - 2) % 10",
+    "2 ** 10 // 7",
+    "-(3 - 12) * 4",
+    "1000000 * 1000000 + 1",
+]
+MIXED = [
+    *WHOLE,
+    "0.1 + 0.2",
+    "1.5 * 4 - 2.25",
+    "22 / 7",
+    "3.14 * 2 ** 2",
+    "(1.1 + 2.2) / 3",
+    "100 / 8",
+]
 
 AST_WALKER = """
 import ast, operator
@@ -297,15 +348,29 @@ def calc(rounds: int) -> list[Row]:
     """The calculator beside others."""
     servers: Commands = {
         OURS: script("calc_server.py"),
-        "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"])) if has("simpleeval") else None,
+        "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"]))
+        if has("simpleeval")
+        else None,
         "threads, Python's eval": python(CALC_SERVER.format("evaluate = eval")),
     }
     line = "(17 + 4) * (9 - 2) % 10\n"
     return [
         *in_process("calc, integers", EVALUATORS, "evaluate", WHOLE, rounds),
         *in_process("calc, with decimals", EVALUATORS, "evaluate", MIXED, rounds),
-        *compare("calc, 1 connection", "lines/s", servers, partial(load, "lines", 1, SECONDS, line), rounds),
-        *compare("calc, 50 connections", "lines/s", servers, partial(load, "lines", 50, SECONDS, line), rounds),
+        *compare(
+            "calc, 1 connection",
+            "lines/s",
+            servers,
+            partial(load, "lines", 1, SECONDS, line),
+            rounds,
+        ),
+        *compare(
+            "calc, 50 connections",
+            "lines/s",
+            servers,
+            partial(load, "lines", 50, SECONDS, line),
+            rounds,
+        ),
     ]
 
 
@@ -313,7 +378,9 @@ def has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def in_process(name: str, codes: dict[str, str], function: str, inputs: list[str], rounds: int) -> list[Row]:
+def in_process(
+    name: str, codes: dict[str, str], function: str, inputs: list[str], rounds: int
+) -> list[Row]:
     """Compare functions of the same name, which these codes define, in this process."""
     sys.path.insert(0, str(ROOT))
     functions = {}
@@ -357,7 +424,9 @@ BROADCAST = python("""
     asyncio.run(main())
 """)
 
-AS_NOBODY = ["--setuid", "nobody"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # root may not run it
+AS_NOBODY = (
+    ["--setuid", "nobody"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+)  # root may not run it
 CHAT_SERVERS: Commands = {
     OURS: script("chat_server.py", "--rate", "0", "--max-unsent", "1000000000"),
     "asyncio streams": BROADCAST,
@@ -406,9 +475,22 @@ with open(sys.argv[1], "a") as file:
 def udp(rounds: int) -> list[Row]:
     """The UDP logger beside others: the highest rate at which nothing is lost."""
     commands: Commands = {
-        OURS: [sys.executable, str(ROOT / "udp_logger.py"), "--port", "0", "--quiet", "--output", "OUTPUT"],
+        OURS: [
+            sys.executable,
+            str(ROOT / "udp_logger.py"),
+            "--port",
+            "0",
+            "--quiet",
+            "--output",
+            "OUTPUT",
+        ],
         "naive loop": [*python(NAIVE_LOGGER), "OUTPUT"],
-        "socat, no hashes": ["socat", "-u", "UDP-RECV:PORT,bind=127.0.0.1", "OPEN:OUTPUT,creat,append"],
+        "socat, no hashes": [
+            "socat",
+            "-u",
+            "UDP-RECV:PORT,bind=127.0.0.1",
+            "OPEN:OUTPUT,creat,append",
+        ],
     }
     rows = []
     for size in (64, 1400):
@@ -416,7 +498,9 @@ def udp(rounds: int) -> list[Row]:
         for _ in range(rounds):
             for peer, command in commands.items():
                 if command and shutil.which(command[0]):
-                    rates[peer].append(rate_without_loss(command, size, lines=peer != "socat, no hashes"))
+                    rates[peer].append(
+                        rate_without_loss(command, size, lines=peer != "socat, no hashes")
+                    )
         rows += rows_of(f"udp, {size} bytes", "1/s", rates)
     return rows
 
@@ -511,7 +595,9 @@ def url(rounds: int) -> list[Row]:
 def seconds(command: list[str], folder: str | None = None) -> float:
     """Return how long a command takes; without a time limit, which would look only now and then whether it is done."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     return time.perf_counter() - start
 
 
@@ -541,7 +627,15 @@ SLOW_IMAGES = python(f"""
 
 DOWNLOADERS: Commands = {
     OURS: [sys.executable, str(ROOT / "download_images.py"), "SITE", "--jobs", "16"],
-    "curl, given the list": ["curl", "-s", "--parallel", "--parallel-max", "16", "--remote-name-all", "IMAGES"],
+    "curl, given the list": [
+        "curl",
+        "-s",
+        "--parallel",
+        "--parallel-max",
+        "16",
+        "--remote-name-all",
+        "IMAGES",
+    ],
     "wget2": ["wget2", "-q", "-p", "--max-threads=16", "SITE"],
     "wget": ["wget", "-q", "-p", "SITE"],
 }
@@ -560,7 +654,9 @@ def images(rounds: int) -> list[Row]:
                         command[-1:] = [f"{site}i/{number}.png" for number in range(IMAGES)]
                     with tempfile.TemporaryDirectory() as folder:
                         rates[peer].append(IMAGES / seconds(command, folder))
-                        assert sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
+                        assert (
+                            sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
+                        )
     return rows_of(f"images, {IMAGES}", "1/s", rates)
 
 
@@ -576,7 +672,16 @@ def web_servers(folder: str) -> Commands:
     Path(folder, "template").write_text(NGINX.replace("FOLDER", folder))
     return {
         OURS: script("http_server.py", "--directory", folder),
-        "python -m http.server": [sys.executable, "-m", "http.server", "PORT", "-b", "127.0.0.1", "-d", folder],
+        "python -m http.server": [
+            sys.executable,
+            "-m",
+            "http.server",
+            "PORT",
+            "-b",
+            "127.0.0.1",
+            "-d",
+            folder,
+        ],
         "nginx": ["sh", "-c", configure, "sh", "PORT"] if shutil.which("nginx") else None,
     }
 
@@ -588,18 +693,29 @@ def http(rounds: int) -> list[Row]:
         Path(folder, "small").write_bytes(os.urandom(1000))
         Path(folder, "big").write_bytes(os.urandom(1 << 20) * 1024)
         servers = web_servers(folder)
-        rows = compare("http, 1000 bytes, 10 connections", "requests/s", servers, requests_a_second, rounds, "wrk")
+        rows = compare(
+            "http, 1000 bytes, 10 connections",
+            "requests/s",
+            servers,
+            requests_a_second,
+            rounds,
+            "wrk",
+        )
         return rows + compare("http, 1 GiB", "MB/s", servers, megabytes_a_second, rounds, "curl")
 
 
 def requests_a_second(port: int) -> float:
     command = ["wrk", "-t", "1", "-c", "10", "-d", "2", f"http://127.0.0.1:{port}/small"]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout
+    output = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+    ).stdout
     return float(output.partition("Requests/sec:")[2].split()[0])
 
 
 def megabytes_a_second(port: int) -> float:
-    return (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
+    return (
+        (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
+    )
 
 
 # The SMTP server
@@ -614,7 +730,10 @@ def mail(rounds: int) -> list[Row]:
         "mail, 5 MiB, 10 sessions": ["-s", "10", "-m", "40", "-l", str(5 << 20)],
     }
     in_memory = {"mail, 1 kB, 1 session, in memory": ["-s", "1", "-m", "400", "-l", "1000", "-d"]}
-    return [*mail_into(None, on_disk, rounds), *(mail_into(MEMORY, in_memory, rounds) if Path(MEMORY).is_dir() else ())]
+    return [
+        *mail_into(None, on_disk, rounds),
+        *(mail_into(MEMORY, in_memory, rounds) if Path(MEMORY).is_dir() else ()),
+    ]
 
 
 def mail_into(place: str | None, loads: dict[str, list[str]], rounds: int) -> list[Row]:
@@ -636,12 +755,22 @@ def mail_into(place: str | None, loads: dict[str, list[str]], rounds: int) -> li
         return [
             row
             for name, options in loads.items()
-            for row in compare(name, "1/s", servers, partial(messages_a_second, options), rounds, "smtp-source")
+            for row in compare(
+                name, "1/s", servers, partial(messages_a_second, options), rounds, "smtp-source"
+            )
         ]
 
 
 def messages_a_second(options: list[str], port: int) -> float:
-    source = ["smtp-source", *options, "-f", "ada@example.com", "-t", "charles@example.org", f"127.0.0.1:{port}"]
+    source = [
+        "smtp-source",
+        *options,
+        "-f",
+        "ada@example.com",
+        "-t",
+        "charles@example.org",
+        f"127.0.0.1:{port}",
+    ]
     return int(options[3]) / seconds(source)
 
 
@@ -661,13 +790,23 @@ def files(rounds: int) -> list[Row]:
         names = [f"{number}.bin" for number in range(SMALL_FILES)]
         for name in names:
             (source / name).write_bytes(os.urandom(1000))
-        servers = {**web_servers(str(source)), OURS: script("file_server.py", "--directory", str(source))}
+        servers = {
+            **web_servers(str(source)),
+            OURS: script("file_server.py", "--directory", str(source)),
+        }
         ports = {
             peer: stack.enter_context(serving(command))[0]
             for peer, command in servers.items()
             if command and shutil.which(command[0])
         }
-        client = [sys.executable, str(ROOT / "file_client.py"), "--port", str(ports[OURS]), "--output", str(target)]
+        client = [
+            sys.executable,
+            str(ROOT / "file_client.py"),
+            "--port",
+            str(ports[OURS]),
+            "--output",
+            str(target),
+        ]
         big: Commands = {OURS: [*client, "big"], "cp": ["cp", str(source / "big"), str(target)]}
         small: Commands = {OURS: [*client, *names]}
         for peer in set(servers) - {OURS} - (set(ports) if shutil.which("curl") else set()):
@@ -676,16 +815,33 @@ def files(rounds: int) -> list[Row]:
             if peer != OURS and shutil.which("curl"):
                 site = f"http://127.0.0.1:{port}/"
                 big[f"{peer} and curl"] = ["curl", "-sfo", str(target / "big"), f"{site}big"]
-                small[f"{peer} and curl"] = ["curl", "-sf", "--remote-name-all", *(site + name for name in names)]
+                small[f"{peer} and curl"] = [
+                    "curl",
+                    "-sf",
+                    "--remote-name-all",
+                    *(site + name for name in names),
+                ]
         big["nc"] = None
         if shutil.which("nc"):
             pipe = "nc -N -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
-            big["nc"] = ["bash", "-c", pipe, "nc", str(free_port()), str(source / "big"), str(target / "big")]
+            big["nc"] = [
+                "bash",
+                "-c",
+                pipe,
+                "nc",
+                str(free_port()),
+                str(source / "big"),
+                str(target / "big"),
+            ]
         rows = timed("files, 1 GiB", "MB/s", (1 << 30) / 1e6, big, target, rounds)
-        return rows + timed(f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds)
+        return rows + timed(
+            f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds
+        )
 
 
-def timed(name: str, unit: str, amount: float, commands: Commands, target: Path, rounds: int) -> list[Row]:
+def timed(
+    name: str, unit: str, amount: float, commands: Commands, target: Path, rounds: int
+) -> list[Row]:
     """Run commands in turn, each in an empty folder; return a row for each peer of ours."""
     rates: dict[str, list[float]] = {peer: [] for peer in commands}
     for _ in range(rounds):
@@ -718,7 +874,9 @@ def figures(values: list[float]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
@@ -738,7 +896,10 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         for what, unit, peer, ratio, ours, theirs in BENCHMARKS[name](args.rounds):
             verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
-            print(f"| {what} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |", flush=True)
+            print(
+                f"| {what} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |",
+                flush=True,
+            )
     return 0
 
 
