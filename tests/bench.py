@@ -1,9 +1,10 @@
 """How fast the scripts are, beside what people use instead: a benchmark, not a test.
 
-    python tests/bench.py [NAME ...] [--rounds 5] [--json]
+    python tests/bench.py [NAME ...] [--rounds 5] [--json | --markdown]
 
-Ours and the peers take turns in each round, so that a noisy machine disturbs all alike. A ratio over 1 means that
-ours is better; it is the median of the rounds' ratios. Behind it stands what both measured.
+Ours and the peers take turns in each round, so that a noisy machine disturbs all alike. A ratio
+over 1 means that ours is better; it is the median of the rounds' ratios. Behind it stands what both
+measured. --markdown writes docs/benchmarks.md, docs/speed.svg, and the README's chart and table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+
+from bench_pages import Row, describe_machine, format_row, format_table, write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = Path(tempfile.gettempdir()) / "network-exercises-load"
@@ -41,17 +43,6 @@ MEMORY = "/dev/shm"  # a folder without a disk, on Linux
 Commands = dict[str, "list[str] | None"]
 
 
-class Row(NamedTuple):
-    """One comparison. `ratio` is None where the peer is missing."""
-
-    name: str
-    unit: str
-    peer: str
-    ratio: float | None
-    ours: list[float]
-    theirs: list[float]
-
-
 # What every benchmark needs
 
 
@@ -61,7 +52,7 @@ def script(name: str, *options: str) -> list[str]:
 
 
 def python(code: str) -> list[str]:
-    """Return the command that runs a Python server of a few lines, which announces its port as ours do."""
+    """Return the command for a short Python server that announces its port as ours do."""
     return [sys.executable, "-c", textwrap.dedent(code)]
 
 
@@ -72,7 +63,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: list[str]) -> Iterator[tuple[int, int]]:
-    """Run a server; yield its port and its process id. PORT in a command is replaced by a free port."""
+    """Run a server; yield its port and process id. PORT in a command becomes a free port."""
     port = free_port()
     process = subprocess.Popen(
         [word.replace("PORT", str(port)) for word in command],
@@ -125,7 +116,7 @@ def compare(
     rounds: int,
     tool: str | Path = LOAD,
 ) -> list[Row]:
-    """Measure all servers in turn, `rounds` times, with the program `tool`; return a row for each peer of ours."""
+    """Measure all servers in turn with the program `tool`; return a row for each peer of ours."""
     figures: dict[str, list[float]] = {peer: [] for peer in commands}
     if not shutil.which(tool):
         return rows_of(f"{name} (no {tool} here)", unit, figures)
@@ -204,7 +195,7 @@ SOCKETSERVER = python("""
 """)
 
 ECHO_SERVERS: Commands = {
-    OURS: script("echo_server.py", "--max-clients", "10000"),
+    OURS: script("echo_server.py"),
     "C, epoll": [str(LOAD), "serve"],
     "socat": ["socat", "TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096", "PIPE"],
     "ncat": ["ncat", "-l", "127.0.0.1", "PORT", "-k", "-m", "10000", "-e", "/bin/cat"],
@@ -308,8 +299,11 @@ MIXED = [
 
 AST_WALKER = """
 import ast, operator
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-             ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.USub: operator.neg}
+OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+    ast.Pow: operator.pow, ast.USub: operator.neg,
+}
 def walk(node):
     if isinstance(node, ast.Expression):
         return walk(node.body)
@@ -331,7 +325,7 @@ EVALUATORS = {
 CALC_SERVER = """
 import socket, threading
 {}
-def converse(connection):
+def handle_client(connection):
     with connection, connection.makefile("rb") as lines:
         for line in lines:
             connection.sendall(str(evaluate(line.decode().strip())).encode() + b"\\n")
@@ -340,7 +334,7 @@ print(f"Server listening on 127.0.0.1:{{listener.getsockname()[1]}}...", flush=T
 while True:
     connection, _ = listener.accept()
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=converse, args=(connection,), daemon=True).start()
+    threading.Thread(target=handle_client, args=(connection,), daemon=True).start()
 """
 
 
@@ -506,7 +500,7 @@ def udp(rounds: int) -> list[Row]:
 
 
 def rate_without_loss(command: list[str], size: int, lines: bool) -> float:
-    """Return the highest rate, within 5 %, at which all datagrams are logged: as lines, or as they are."""
+    """Return the highest rate, within 5 %, at which all datagrams are logged, as lines or raw."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "log")
         output.touch()
@@ -593,7 +587,7 @@ def url(rounds: int) -> list[Row]:
 
 
 def seconds(command: list[str], folder: str | None = None) -> float:
-    """Return how long a command takes; without a time limit, which would look only now and then whether it is done."""
+    """Return how long a command takes. No time limit: with one, Python polls for the end."""
     start = time.perf_counter()
     subprocess.run(
         command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -614,13 +608,14 @@ SLOW_IMAGES = python(f"""
                 body, kind = (PAGE, b"text/html") if path == b"/" else (IMAGE, b"image/png")
                 if path == b"/robots.txt":
                     body = b""
-                head = b"HTTP/1.1 200 OK\\r\\nContent-Type: %b\\r\\nContent-Length: %d\\r\\n\\r\\n" % (kind, len(body))
-                writer.write(head + body)
+                head = b"HTTP/1.1 200 OK\\r\\nContent-Type: %b\\r\\n" % kind
+                writer.write(head + b"Content-Length: %d\\r\\n\\r\\n" % len(body) + body)
         except (ConnectionError, EOFError):
             writer.close()
     async def main():
         server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
-        print(f"Server listening on 127.0.0.1:{{server.sockets[0].getsockname()[1]}}...", flush=True)
+        port = server.sockets[0].getsockname()[1]
+        print(f"Server listening on 127.0.0.1:{{port}}...", flush=True)
         await server.serve_forever()
     asyncio.run(main())
 """)
@@ -662,7 +657,10 @@ def images(rounds: int) -> list[Row]:
 
 NGINX = """
 daemon off; pid FOLDER/nginx.pid; error_log /dev/null; worker_processes 2; events {}
-http { access_log off; sendfile on; keepalive_requests 1000000; server { listen 127.0.0.1:@; root FOLDER; } }
+http {
+    access_log off; sendfile on; keepalive_requests 1000000;
+    server { listen 127.0.0.1:@; root FOLDER; }
+}
 """
 
 
@@ -780,7 +778,7 @@ SMALL_FILES = 2000
 
 
 def files(rounds: int) -> list[Row]:
-    """A large file, and many small ones over one connection: ours beside web servers with curl, nc, and cp."""
+    """A large file, and many small ones over one connection, beside curl, nc and cp."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.chmod(folder, 0o755)  # nginx does not run as root
         source, target = Path(folder, "from"), Path(folder, "to")
@@ -823,7 +821,8 @@ def files(rounds: int) -> list[Row]:
                 ]
         big["nc"] = None
         if shutil.which("nc"):
-            pipe = "nc -N -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
+            receive = "until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done"
+            pipe = f"nc -N -l 127.0.0.1 $1 < $2 & {receive}; wait"
             big["nc"] = [
                 "bash",
                 "-c",
@@ -867,39 +866,37 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
 }
 
 
-def figures(values: list[float]) -> str:
-    """Return minimum, median and maximum."""
-    three = (min(values), statistics.median(values), max(values)) if values else ()
-    return " / ".join(f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in three)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    output = parser.add_mutually_exclusive_group().add_argument
+    output("--json", action="store_true", help="print the rows as JSON")
+    output("--markdown", action="store_true", help="write the pages; needs all benchmarks")
     args = parser.parse_args(argv)
+    if args.markdown and args.names:
+        parser.error("--markdown needs all benchmarks: give no NAME")
     if unknown := set(args.names) - set(BENCHMARKS):
         parser.error(f"unknown: {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cc", "-O2", "-pthread", "-o", LOAD, ROOT / "tests" / "load.c"], check=True)
     names = args.names or list(BENCHMARKS)
-    if args.json:
-        rows = [row._asdict() for name in names for row in BENCHMARKS[name](args.rounds)]
-        print(json.dumps(rows, indent=1))
-        return 0
-    print("| what | peer | ratio | ours: min / median / max | peer: min / median / max | unit |")
-    print("|---|---|--:|--:|--:|---|")
+    rows: list[Row] = []
+    if not args.json:
+        print(*format_table([]), sep="\n")
     for name in names:
-        for what, unit, peer, ratio, ours, theirs in BENCHMARKS[name](args.rounds):
-            verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
-            print(
-                f"| {what} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |",
-                flush=True,
-            )
+        for row in BENCHMARKS[name](args.rounds):
+            rows.append(row)
+            if not args.json:
+                print(format_row(row), flush=True)
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+    if args.markdown:
+        rounds = f"{args.rounds} round{'s' * (args.rounds != 1)}"
+        write_pages(rows, f"Measured in {rounds}: {describe_machine()}.")
     return 0
 
 
