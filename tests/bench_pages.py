@@ -128,8 +128,8 @@ def highlights(rows: Sequence[Row]) -> list[tuple[str, Row, float]]:
 def format_highlights(rows: Sequence[Row], about: str) -> str:
     """Return the README's section: chart and short table."""
     lines = [
-        "`python tests/bench.py` compares the scripts with what people use instead. Some of it we win,",
-        "some we lose; the [full table](docs/benchmarks.md) has every row.",
+        "`python tests/bench.py` compares the scripts with what people use instead; some of it we",
+        f"win, some we lose. [All rows](docs/benchmarks.md). {about}",
         "",
         "![The table below as a chart](docs/speed.svg)",
         "",
@@ -146,8 +146,7 @@ def format_highlights(rows: Sequence[Row], about: str) -> str:
         noun = unit.get(row.unit) or row.unit.removesuffix("/s")
         peer = PEERS.get(row.peer, f"`{row.peer}`")
         lines.append(f"| {words} | {peer} | {ours} | {theirs} | {noun} | **{ratio:.2f}** |")
-    lines += ["", about, ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 LABELS, UNIT, STEP = 330, 90, 26  # pixels: the text on the left, a factor of 2, a row
