@@ -288,6 +288,7 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
         await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
     finally:
         server.close()
+        await asyncio.sleep(POLL)  # those who are just being accepted get their handler
         room.broadcast("* server is closing")
         room.flush()
         room.members.clear()

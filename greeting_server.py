@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
-    with listener, file, suppress(KeyboardInterrupt):
+    with listener, file:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
         serve(listener, partial(handle_client, file=file, timeout=args.timeout), stop)
     log.info("Server stopped")
