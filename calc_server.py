@@ -22,7 +22,7 @@ digits; parentheses and powers are nested at most 100 deep.
 Try it:
 
     python3 calc_server.py
-    echo '2 + 3' | nc -N localhost 9002  # in another terminal; on macOS without -N
+    echo '2 + 3' | nc -N localhost 9002  # in another terminal; macOS: no -N
 
 Left out: variables and functions, which would need a memory for each client.
 
@@ -30,8 +30,8 @@ Experiment:
 
     - return format_result(evaluate(line))
     + return str(eval(line))
-    `pytest -k "calc_server and complaint"` fails: eval() would run any code
-    that a client sends.
+    `pytest -k "calc_server and no_code"` fails: eval() runs any code that a
+    client sends.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Chat client: sends what you type, and prints what the others say, at the same time.
+"""Chat client: sends what you type, and meanwhile prints what the others say.
 
 On a terminal, messages appear above the line that you are typing. With a pipe
 as stdin it sends the lines, leaves, and prints what came. /quit, Ctrl-D or
@@ -11,8 +11,8 @@ Try it:
 
 Experiment:
 
-    - print(f"\\r\\x1b[K{escape(line)}\\n{self.prompt()}{typed}", end="", flush=True)
-    + print(line)
+    - print(f"\\r\\x1b[K{escape(line)}\\n{self.prompt()}{typed}", end="",
+    + print(escape(line),
     `pytest -k "chat_client and drawn_again"` fails: a message lands in the
     middle of the line that you are typing.
 """

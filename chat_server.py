@@ -1,4 +1,4 @@
-"""Chat server: what one client types, all others see. On asyncio, for hundreds of clients.
+"""Chat server on asyncio: what one client types, all the others see.
 
     S: * Welcome, you are guest...: /help tells what you can do
     C: NAME alice
@@ -26,10 +26,12 @@ come later; several rooms.
 
 Experiment:
 
-    - if member.writer.transport.get_write_buffer_size() > self.max_unsent:
-    + if False:
-    `pytest -k "chat_server and deaf"` fails: what a client does not read stays
-    in memory, without end.
+    - times.append(time.monotonic())
+    + times.append(time.monotonic())
+    + for other in list(room.members.values()):
+    +     await other.writer.drain()
+    `pytest -k "chat_server and deaf"` fails: one client that does not read
+    stops all the others.
 """
 
 import argparse
@@ -287,8 +289,8 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
     try:
         await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
     finally:
-        server.close()
         await asyncio.sleep(POLL)  # those who are just being accepted get their handler
+        server.close()
         room.broadcast("* server is closing")
         room.flush()
         room.members.clear()

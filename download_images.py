@@ -1,14 +1,14 @@
-"""Download images: fetches all images of a web page, several at a time, into a folder.
+"""Download images: fetches all images of a web page, several at a time.
 
 Takes the src of each <img>, or with --all also srcset, <source> and data-src;
-an image in a data: URL is saved, too. Each URL is fetched once, no file is ever
+an image in a data: URL is saved, too. Each URL is fetched once; no file is
 overwritten, and a reply that is no image is refused. Names come from the URLs,
 made safe for every platform; of two that are the same the second gets -1.
 
 Try it:
 
     python3 download_images.py https://www.python.org/
-    python3 download_images.py https://www.python.org/ --all --output-dir images
+    python3 download_images.py https://www.python.org/ --all --output-dir img
 
 Left out: connections are not kept for the next image: that was 6 % faster with
 many small ones, at the price of 300 lines. No limit on the time for a server

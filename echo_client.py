@@ -1,4 +1,4 @@
-"""Echo client: sends messages to an echo server, and checks that each comes back unchanged.
+"""Echo client: sends messages, and checks that each comes back unchanged.
 
 A message is sent as it is, without a line ending; with --udp as one datagram.
 --file sends a whole file and checks every byte; a file in which a line such as

@@ -16,8 +16,8 @@ A message is a line (LF or CRLF), or what recv() returns without a line ending:
 a client that sends just "Hello" and waits gets its echo at once. The four
 commands are answered, not echoed and not counted. Any bytes, any length; more
 than 4096 bytes in one piece are data, and not searched for lines and commands.
-With --raw there are no commands at all. With --password PASSWORD a client first
-sends "AUTH PASSWORD", and gets "OK".
+With --raw there are no commands at all. With --password PASSWORD a client must
+first send "AUTH PASSWORD", and gets "OK".
 
 Try it:
 

@@ -11,10 +11,10 @@ its headers byte by byte; with Python 3.10, the redirect 308.
 
 Experiment:
 
-    - if left:
+    - if size > max_size:
     + if False:
-    `pytest -k "fetch_page and misbehaving"` fails: a reply that was cut off
-    looks like a whole one.
+    `pytest -k "fetch_page and misbehaving"` fails: without a limit the server
+    decides how much memory the client needs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Greeting client: connects to an address and a port, and prints what the server sends.
+"""Greeting client: connects to an address and prints what the server sends.
 
 Try it:
 

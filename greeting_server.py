@@ -1,12 +1,12 @@
-"""Greeting server: tells each client when and from where it connected, then hangs up.
+"""Greeting server: tells each client when and from where it connected.
 
     S: Time: ...
     S: Address: ...
     S: Port: ...
 
-The server speaks first and reads nothing. UTF-8, lines end in LF; the time is
-written as in an e-mail (RFC 5322). Each connection is also appended to a file:
-time (ISO 8601), address and port, separated by tabs.
+The server speaks first, reads nothing, and hangs up. UTF-8, lines end in LF;
+the time is written as in an e-mail (RFC 5322). Each connection is also
+appended to a file: time (ISO 8601), address and port, separated by tabs.
 
 Try it:
 
@@ -17,10 +17,10 @@ Left out: a full disk may cut a line of the file off.
 
 Experiment:
 
-    - text = format_greeting(address, now)
-    + text = format_greeting(connection.getsockname(), now)
-    `pytest -k "greeting_server and same"` fails: getsockname() is this end of
-    the connection, and the client asked for its own.
+    - file = open(args.log, "ab", buffering=0)
+    + file = open(args.log, "ab")
+    `pytest -k "greeting_server and at_once"` fails: the lines wait in a
+    buffer, and are lost if the server is killed.
 """
 
 import argparse

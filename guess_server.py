@@ -1,4 +1,4 @@
-"""Guessing game server: picks a number, and says whether it is higher or lower than a guess.
+"""Guessing game server: says whether its number is higher or lower than yours.
 
     S: Guess a number between 1 and 100
     C: 50
@@ -23,10 +23,10 @@ Left out: a player who loses the connection starts anew.
 
 Experiment:
 
-    - secret = SystemRandom().randint(args.low, args.high)
-    + secret = args.low + 41
-    `pytest -k "guess_server and own"` fails: two clients must not share a
-    secret.
+    - if not re.fullmatch("[-+]?[0-9]+", text):
+    + if not text:
+    `pytest -k "guess_server and no_guess"` fails: int() takes 1_0, and raises
+    an exception for what is no number.
 """
 
 import argparse

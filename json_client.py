@@ -1,4 +1,4 @@
-"""JSON lookup client: reads a dictionary from a file, and asks json_server.py for a key of it.
+"""JSON lookup client: asks json_server.py for a key of a dictionary in a file.
 
 The file holds one JSON object in UTF-8. The value is printed as JSON; with
 --raw a string is printed without quotes.
@@ -13,7 +13,8 @@ Experiment:
 
     - line = stream.readline(MAX_REPLY)
     + line = connection.recv(1024)
-    `pytest -k "json_client and long_value"` fails: one recv() is not one reply.
+    `pytest -k "json_client and long_value"` fails: one recv() is not one
+    reply.
 """
 
 import argparse

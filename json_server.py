@@ -7,8 +7,8 @@
     C: ["name"]
     S: {"error": "not an object"}
 
-One JSON object per line (RFC 8259, UTF-8, at most 16 MiB, ended by LF or CRLF),
-one reply per line. A value may be null; of a repeated name the last one counts.
+One JSON object per line (RFC 8259, UTF-8, up to 16 MiB, ended by LF or CRLF),
+one reply per line. A value may be null; of a repeated name the last counts.
 NaN, Infinity and numbers that Python could not give back exactly are refused.
 
 Try it:
@@ -20,8 +20,8 @@ Left out: nothing is remembered from one request to the next.
 
 Experiment:
 
-    - return {"found": True, "value": data[key]} if key in data else {"found": False}
-    + return {"found": bool(data.get(key)), "value": data.get(key)}
+    - {"found": True, "value": data[key]} if key in data
+    + {"found": True, "value": data[key]} if data.get(key)
     `pytest -k "json_server and found"` fails: null, 0 and "" are values, too.
 """
 

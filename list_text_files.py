@@ -1,4 +1,4 @@
-"""List text files: prints the names of the .txt files that a web server's listing links to.
+"""List text files: prints which .txt files a web server's listing links to.
 
 It understands the listings of http_server.py, `python -m http.server`, nginx
 and Apache: what counts is where a link leads, not what it looks like. With
@@ -14,10 +14,10 @@ them; with Python 3.10, the redirect 308.
 
 Experiment:
 
-    - names.extend(value for name, value in attributes if name == "href" and value)
-    + names.extend(value for name, value in attributes if value)
-    `pytest -k "list_text_files and listings"` fails: <a name="x.txt"> is an
-    anchor, and leads nowhere.
+    - path = unquote_to_bytes(target.path)
+    + path = target.path.encode()
+    `pytest -k "list_text_files and listings"` fails: in a link, the name
+    "a b.txt" is written a%20b.txt.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""SMTP client: sends one message to a mail server, and says which recipients it was accepted for.
+"""SMTP client: sends one message, and says which recipients it is accepted for.
 
     S: 220 mail.example.org ready
     C: EHLO [127.0.0.1]
@@ -10,13 +10,13 @@
     S: 250 OK
     C: DATA
     S: 354 Go ahead
-    C: (the message, with CRLF, and one more dot before a line that begins with one)
+    C: (the message, with CRLF; a line that begins with a dot gets another)
     C: .
     S: 250 OK
     C: QUIT
     S: 221 Bye
 
-The message is made from --subject and --body, or is in a file (--eml). -v shows
+The message is made from --subject and --body, or is a file (--eml). -v shows
 the dialogue, without passwords. RFC 5321.
 
 Try it:
@@ -29,8 +29,8 @@ Left out: encryption (STARTTLS); the search for the server of a domain (MX).
 
 Experiment:
 
-    - return re.sub(rb"^\\.", b"..", message.replace(b"\\r\\n.", b"\\r\\n..")) + b".\\r\\n"
-    + return message + b".\\r\\n"
+    - return re.sub(rb"^\\.", b"..", message.replace(b"\\r\\n.", b"\\r\\n.."))
+    + return message
     `pytest -k "smtp_client and on_the_wire"` fails: a line of a single dot in
     the text would end the message.
 """

@@ -1,4 +1,4 @@
-"""SMTP server: receives mail and stores each message in a file; it forwards nothing (RFC 5321).
+"""SMTP server: receives mail and stores each message in a file (RFC 5321).
 
     S: 220 ... ready
     C: EHLO client.example
@@ -26,7 +26,8 @@ message ends at CRLF . CRLF and nowhere else; every other byte of it is stored,
 except the dot that the client adds to a line that begins with one. With --user
 and --password clients must send AUTH PLAIN or AUTH LOGIN first (RFC 4954).
 
-The server answers 250 only when the message is in its file and on the disk.
+The server answers 250 only when the message is in its file and on the disk. It
+forwards nothing.
 
 Try it:
 

@@ -9,10 +9,10 @@ Try it:
 
 Experiment:
 
-    - connection.sendall(b".")
-    + pass
-    `pytest -k "sum_client and prints"` fails: without the final "." the server
-    waits for more numbers.
+    - connection.sendall(b"".join(map(wire_format, numbers)))
+    + connection.send(b"".join(map(wire_format, numbers)))
+    `pytest -k "sum_client and sent_whole"` fails: send() sends what fits into
+    the buffers, and only returns how much that was.
 """
 
 import argparse

@@ -19,8 +19,8 @@ Left out: exponents (1e3), fractions (1/3), digits other than 0 to 9.
 Experiment:
 
     - while byte := stream.read(1):
-    + for byte in [bytes([number]) for number in stream.read1(1024)]:
-    `pytest -k "sum_server and pieces"` fails: one recv() is not the whole list.
+    + for byte in re.findall(b"(?s).", stream.read1(1024)):
+    `pytest -k "sum_server and pieces"` fails: one recv() is not one list.
 """
 
 import argparse

@@ -10,10 +10,10 @@ Try it:
 
 Experiment:
 
-    - with socket.socket(family, socket.SOCK_DGRAM) as sender:
-    + with socket.socket(family, socket.SOCK_STREAM) as sender:
-    `pytest -k "udp_sender and one_datagram"` fails: a stream needs a
-    connection, a datagram does not.
+    - print(f"Sent {size} {unit}
+    + print(f"Sent {len(args.message)} {unit}
+    `pytest -k "udp_sender and one_datagram"` fails: a character may take
+    several bytes.
 """
 
 import argparse
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     option("host", metavar="ADDR", help="name or address to send to")
     option("port", metavar="PORT", type=int, help="port to send to")
     option("message", metavar="MSG", help="the message; - for the bytes of stdin")
-    option("--count", type=int, default=1, metavar="N", help="send it N times")
-    option("--interval", type=float, default=0, metavar="SECONDS", help="pause between two")
+    option("--count", type=int, default=1, metavar="N", help="send it N times (default: 1)")
+    option("--interval", type=float, default=0, metavar="SECONDS", help="pause (default: 0)")
     args = parser.parse_args(argv)
     if not (1 <= args.port <= 65535 and args.count >= 1 and 0 <= args.interval <= 1e6):
         parser.error("PORT must be from 1 to 65535, --count from 1, --interval from 0 to 1000000")

@@ -1,4 +1,4 @@
-"""URL report: writes what a web server replies to a file: status, type, size, time, and MD5s.
+"""URL report: writes status, type, size, time and MD5s of a reply to a file.
 
 There is one MD5 for each 1000 bytes of the reply, which is not kept in memory,
 however long it is. A status such as 404 is reported like any other; if a reply

@@ -1,14 +1,14 @@
-"""URL tools: read, add, replace and remove the parameters of a URL, and leave the rest as it is.
+"""URL tools: read, add, replace and remove the parameters of a URL.
 
-A parameter is `name=value` between "?", "&" and "#". Names are compared
-decoded, so `%61` and `a` are the same name; a new name or value is given as it
-is and encoded once, in UTF-8 (RFC 3986). Without options the script shows an
-example. Options are carried out in the order in which they are given; the URL
-"-" stands for one on each line of stdin.
+A parameter is `name=value` between "?", "&" and "#"; the rest stays as it is.
+Names are compared decoded, so `%61` and `a` are the same name; a new name or
+value is given as it is and encoded once, in UTF-8 (RFC 3986). Without options
+the script shows an example. Options are carried out in the order in which they
+are given; the URL "-" stands for one on each line of stdin.
 
 Try it:
 
-    python3 url_tools.py 'https://example.org/products/view?id=123' --set user=42
+    python3 url_tools.py 'https://example.org/view?id=123' --set user=42
     echo 'https://example.org/?a=1&b=2' | python3 url_tools.py - --remove a
 
 Left out: an empty query, a "?" with nothing after it, may get lost.

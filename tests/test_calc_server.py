@@ -5,6 +5,7 @@ import random
 import time
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,15 @@ def test_value(expression: str) -> None:
 @pytest.mark.parametrize("expression", COMPLAINTS)
 def test_complaint(expression: str) -> None:
     assert answer(expression) == f"ERROR {COMPLAINTS[expression]}"
+
+
+def test_no_code_runs(tmp_path: Path) -> None:
+    """What a client sends is an expression, and nothing that Python would execute."""
+    server = Server(ROOT / "calc_server.py", "--quiet", cwd=tmp_path)
+    with server, LineClient(server.address) as client:
+        for line in ("open('owned', 'w')", "__import__('os').mkdir('owned')"):
+            assert client.ask(line).startswith("ERROR unexpected '")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("expression", TOO_LARGE, ids=lambda expression: expression[:20])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import os
@@ -45,6 +46,53 @@ def test_runs_alone(script: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert "%%" not in result.stdout
     assert result.stdout.startswith(f"usage: {script.name}")
+
+
+@each_script
+def test_help_fits_in_a_terminal(
+    script: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(script.stem).main(["--help"])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.isascii()
+    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, battery.docstring(script).splitlines())) < 80
+
+
+@each_script
+def test_help_gives_every_default(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsers: list[argparse.ArgumentParser] = []
+
+    def parse_args(parser: argparse.ArgumentParser, *_: object) -> None:
+        parsers.append(parser)
+        parser.exit()
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(script.stem).main([])
+    assert len(parsers) == 1
+    for action in parsers[0]._actions:
+        assert action.help, action
+        if action.nargs == 0 or action.default in (None, "", []):
+            continue
+        text = action.help % {"default": action.default}
+        assert "default: " in text, text
+        if isinstance(action.default, (int, float)):
+            assert f"default: {action.default:.15g}" in text
+
+
+@each_script
+def test_says_where_the_second_program_runs(script: Path) -> None:
+    """A server does not end: what comes after it is for another terminal."""
+    section = battery.docstring(script).partition("Try it:\n\n")[2].partition("\n\n")[0]
+    lines = section.splitlines()
+    assert lines
+    servers = [n for n, line in enumerate(lines) if re.match(r" *python3 \w+_(server|logger)", line)]
+    for number in servers:
+        assert re.search(r"# in (another|two other) terminal", "\n".join(lines[number + 1 :]))
 
 
 @each_script

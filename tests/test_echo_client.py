@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,21 @@ def test_echo_in_pieces() -> None:
     with peer(converse) as options:
         result = command(SCRIPT, *options)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_long_echo_in_pieces() -> None:
+    """It is longer than what the client asks recv() for, which so cannot return it at once."""
+    message = "x" * 200_000
+
+    def converse(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            with suppress(OSError):  # the client has given up
+                connection.sendall(stream.read(len(message)))
+
+    with peer(converse) as options:
+        result = command(SCRIPT, *options, message)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"Received: {message}\n")
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,20 @@ def test_requests_in_one_segment(address: Any) -> None:
         assert client.rest() == b"OK 5\nHelloERROR file not found: 'none'\n" + big + b"OK " + empty + b"\nOK 5\nHello"
 
 
+def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
+    """The server has room for less than a piece of the file: send() would take only a part of it."""
+    (tmp_path / "big").write_bytes(BIG)
+
+    def with_little_room(connection: socket.socket, address: Any) -> str:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return handle_client(connection, address, root=os.path.realpath(tmp_path), timeout=TIMEOUT)
+
+    with running(serve, with_little_room) as address, FileClient(address) as client:
+        client.send(b"GET big\n")
+        client.half_close()
+        assert client.rest() == b"OK %d\n" % len(BIG) + BIG
+
+
 def test_list(address: Any) -> None:
     with FileClient(address) as client:
         lines = ["3000000\tbig", "0\tempty", *([] if WINDOWS else ["5\tgood"]), "5\tsmall", "4\tsub/deep/file.txt"]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import count
 from typing import Any
@@ -153,6 +154,21 @@ def test_a_million_names(run: Callable[..., Any]) -> None:
     """It stops reading: a listing without end is no problem."""
     assert run({}, (b"type=file; %d\r\n" % n * 1000 for n in count()), "--limit", "2") == (0, ["0", "0"], "")
     assert run(NO_MLSD, (b"%d\r\n" % n * 1000 for n in count()), "--limit", "1") == (0, ["0"], "")
+
+
+def test_endless_listing(web: Run) -> None:
+    """The server goes on with its list only when the client is gone: that has what it wants."""
+    enough = threading.Event()
+
+    def names() -> Iterator[bytes]:
+        yield b"type=file; a\r\ntype=file; b\r\n"
+        enough.wait(TIMEOUT)
+
+    with ftp({}, names(), []) as (_, port):
+        words = ["--host", "127.0.0.1", "--port", str(port), "--timeout", "1", "--limit", "2"]
+        result = web(*words)
+        enough.set()
+    assert result == (0, ["a", "b"], "")
 
 
 def test_user_path_and_odd_names(run: Callable[..., Any]) -> None:

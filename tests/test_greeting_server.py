@@ -42,6 +42,16 @@ def test_tells_and_logs_the_same(tmp_path: Path) -> None:
     assert re.fullmatch(rf"\S+T\S+[-+]\d\d:\d\d\t{host}\t{port}\n", (tmp_path / "connections.txt").read_text())
 
 
+def test_record_is_in_the_file_at_once(tmp_path: Path) -> None:
+    """Who has been greeted is recorded, even if the server is killed then."""
+    with Server(SCRIPT, "--quiet", cwd=tmp_path) as server, LineClient(server.address) as client:
+        client.rest()
+        _, port = client.socket.getsockname()
+        server.process.kill()
+        server.process.wait(TIMEOUT)
+    assert (tmp_path / "connections.txt").read_text().endswith(f"\t{port}\n")
+
+
 def test_file_has_whole_lines_of_many_clients(tmp_path: Path) -> None:
     """It is appended to, also after a restart."""
     log = tmp_path / "log.txt"

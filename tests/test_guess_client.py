@@ -11,7 +11,8 @@ SERVER = ROOT / "guess_server.py"
 
 @pytest.mark.parametrize("number", [1, 2, 37, 99, 100])
 def test_auto_wins_by_bisection(number: int) -> None:
-    with Server(SERVER, "--quiet", "--number", str(number)) as server:
+    options = ["--number", str(number), "--max-guesses", "8"]
+    with Server(SERVER, "--quiet", *options) as server:
         result = command("guess_client.py", "--auto", "--port", str(server.address[1]))
     greeting, *moves = result.stdout.splitlines()
     assert (result.returncode, result.stderr) == (0, "")

@@ -40,6 +40,15 @@ def test_any_value_is_valid_json(port: str, file: Path) -> None:
         assert json.loads(command("json_client.py", "--port", port, str(file), key).stdout) == value
 
 
+def test_long_value(port: str, tmp_path: Path) -> None:
+    """More than one recv() can return."""
+    value = 200_000 * "x"
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps({"long": value}), encoding="utf-8")
+    result = command("json_client.py", "--port", port, "--raw", str(path), "long")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{value}\n", "")
+
+
 def test_stdout_that_cannot_tell_it(port: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     result = command("json_client.py", "--port", port, str(file), "list")

@@ -3,11 +3,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from conftest import ROOT, Server, command, decoded, scripted, started
+from conftest import ROOT, TIMEOUT, Server, command, decoded, scripted, started
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,28 @@ def test_numbers_go_out_as_they_come() -> None:
                 connection.sendall(b"37.5\n")
             assert process.stdout
             assert decoded(process.stdout.read()) == "37.5\n"
+
+
+def test_long_list_is_sent_whole() -> None:
+    """More than all buffers hold, so that one send() cannot take it."""
+    numbers = ["9" * 4000] * 4000
+    sent = []
+
+    def add_up() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as stream:
+            sent.append(len(stream.read(4000 * 4001 + 1)))
+            with suppress(OSError):  # the client has given up
+                connection.sendall(b"0\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=add_up, daemon=True)
+        thread.start()
+        port = str(listener.getsockname()[1])
+        result = command("sum_client.py", "--port", port, "--timeout", "3", *numbers)
+        thread.join(TIMEOUT)
+    assert sent == [4000 * 4001 + 1]
+    assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
 
 
 @pytest.mark.parametrize("bad", ["abc", "1|2", ".", "1e3"])

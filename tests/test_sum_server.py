@@ -125,6 +125,14 @@ def test_memory_is_constant() -> None:
         tracemalloc.stop()
 
 
+def test_list_in_many_pieces() -> None:
+    """It is longer than what recv() is usually asked for, and there is no half-close to end it."""
+    with Server(ROOT / "sum_server.py", "--quiet") as server, LineClient(server.address) as client:
+        client.send(b"1|" * 100_000)
+        client.send(b".")
+        assert client.rest() == b"100000\n"
+
+
 def test_answers_before_the_client_closes() -> None:
     with Server(ROOT / "sum_server.py", "--quiet") as server:
         for data, answer in ((b"1|2|3|.", b"6\n"), (b"1|x|", b"ERROR not a number: 'x'\n")):

@@ -1,0 +1,488 @@
+"""Exercise: a guessing game over the network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from ..process import Program
+from ..recorder import Client, FakeServer, Visit
+from ..requirement import NotMet, Script
+from ..trial import ANSWER, START, Server, Trial
+from .common import (
+    ask,
+    exercise,
+    first_piece,
+    has_help,
+    listens,
+    no_server,
+    of_line_server,
+    read_line,
+    robust,
+    with_ours,
+    word,
+)
+
+MOST = 60  # guesses in a game
+RIGHT = r"correct|congrat|right|\bw[io]n|bravo|well done|got it|found|guessed|equal|exact|success"
+TOO_HIGH = r"too (high|big|large|great)|lower|smaller|\bless|\blow\b|down|decrease"
+TOO_LOW = r"too (low|small|little)|higher|bigger|larger|greater|\bmore|\bhigh\b|\bup\b|increase"
+
+
+def kind(reply: str) -> str:
+    """Return what a hint says: lower, higher, right, or nothing."""
+    text = reply.lower()
+    if re.search(r"too (high|big|large|great)", text):
+        return "lower"
+    if re.search(r"too (low|small|little)", text):
+        return "higher"
+    low, high = re.search(TOO_HIGH, text), re.search(TOO_LOW, text)
+    wrong = re.search(r"incorrect|not (right|correct|equal)", text)
+    if re.search(RIGHT, text) and not (wrong or low or high):
+        return "right"
+    if low and high:
+        return "lower" if low.start() < high.start() else "higher"
+    return "lower" if low else "higher" if high else ""
+
+
+class Game:
+    """A game against a server, by bisection."""
+
+    def __init__(self, client: Client, inverse: bool, end: bytes) -> None:
+        self.client, self.inverse, self.end = client, inverse, end
+        self.hints: list[tuple[int, str]] = []
+        self.greeting = ""
+        self.number: int | None = None
+
+    def play(self, seconds: float) -> bool:
+        """Return whether the number was found."""
+        raw = self.client.receive(lambda data: bool(data), 0.15)
+        self.greeting = raw.decode("utf-8", "replace")
+        low, high = bounds(self.greeting)
+        widened = bool(re.search(r"\d+\D+\d+", self.greeting))
+        while low <= high and len(self.hints) < MOST:
+            guess = (low + high) // 2
+            self.client.send(str(guess).encode() + self.end)
+            raw = self.client.receive(lambda data: kind(data.decode("utf-8", "replace")) != "",
+                                      seconds)  # fmt: skip
+            reply = raw.decode("utf-8", "replace")
+            if not reply.strip():
+                return False
+            hint = kind(reply)
+            self.hints.append((guess, reply))
+            if hint == "right" or (not hint and self.hints[1:] and self.client.ended):
+                self.number = guess
+                return True
+            if not hint:
+                return False
+            lower = (hint == "lower") != self.inverse
+            if lower:
+                high = guess - 1
+            else:
+                low = guess + 1
+                if low > high and not widened and high < 10**6:
+                    high *= 10  # the range is not known
+        return False
+
+    def swapped(self) -> str:
+        """Return a hint that is clearly wrong: only some words can mean one thing only."""
+        for guess, reply in self.hints:
+            clear = re.search(r"too (high|big|large|low|small)", reply.lower())
+            if clear and self.number is not None and guess != self.number:
+                high = clear[1] in ("high", "big", "large")
+                if high != (guess > self.number):
+                    return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
+        return ""
+
+
+def bounds(greeting: str) -> tuple[int, int]:
+    numbers = [int(one) for one in re.findall(r"-?\d+", greeting)]
+    pairs = [(a, b) for a, b in pairwise(numbers) if 0 <= a < b]
+    return pairs[0] if pairs else (0, 100)
+
+
+def play(trial: Trial, server: Server) -> Game:
+    """Play until the number is found, whatever the words of the server are."""
+    known = trial.facts.get("game")
+    tries = [known] if known else [(False, b"\n"), (False, b""), (True, b"\n"), (True, b"")]
+    game: Game | None = None
+    for number, (inverse, end) in enumerate(tries):
+        lines = len(trial.evidence.lines)
+        if number:
+            server = trial.serve()
+        with trial.connect(server) as client:
+            last = Game(client, inverse, end)
+            if last.play(trial.patience(ANSWER)):
+                if inverse and (swapped := last.swapped()):
+                    raise NotMet(swapped, "hints that are true", "the hints are swapped")
+                trial.facts["game"] = (inverse, end)
+                return last
+        if game is None or len(last.hints) > len(game.hints):
+            game = last
+        if not known and game is not last:
+            del trial.evidence.lines[lines:]
+    assert game
+    return game
+
+
+def hints(trial: Trial) -> None:
+    game = play(trial, trial.serve())
+    if game.number is None and pair_works(trial):
+        return
+    if not game.hints and "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
+    if not game.hints:
+        raise NotMet("no hint", "higher or lower")
+    if game.number is None and not kind(game.hints[0][1]):
+        raise NotMet(f"{game.hints[0][1]!r} to {game.hints[0][0]}", "higher or lower")
+
+
+def pair_works(trial: Trial) -> bool:
+    """Tell whether their client wins at their server, and what it shows is a game."""
+    if not trial.has("guess_client.py"):
+        return False
+    if "pair" not in trial.facts:
+        trial.facts["pair"] = trial.aside(lambda: pair_plays(trial))
+    return bool(trial.facts["pair"])
+
+
+def pair_plays(trial: Trial) -> bool:
+    relay = trial.relay(trial.serve(script="guess_server.py"))
+    won = won_by_hand(trial, relay, relay.port)
+    sent = guesses_sent(trial, relay)
+    if relay.visits and not sent:
+        told = any(re.search(rb"\d", visit.answered) for visit in relay.visits)
+        trial.facts["pair problem"] = NotMet(
+            "guess_client.py does not send the guesses to guess_server.py",
+            "guesses on the wire",
+            "the secret is on the wire: the client compares by itself" if told and won else "",
+        )
+    return won and sent
+
+
+def guesses_sent(trial: Trial, relay: FakeServer) -> bool:
+    """Tell whether a client has sent the guesses: the last that was typed is the winner."""
+    numbers = re.findall(rb"\d+", relay.said)
+    last = trial.facts.get("last guess")
+    if not relay.said.isascii():
+        return True
+    return bool(numbers) and (last is None or str(last).encode() in numbers)
+
+
+def can_be_won(trial: Trial) -> None:
+    if pair_works(trial) and trial.facts.get("game") is None:
+        return
+    game = play(trial, trial.serve())
+    if game.number is None:
+        raise NotMet(f"after {len(game.hints)} guesses by its hints the number is not found: "
+                     + ", ".join(f"{g}: {r.strip()!r}" for g, r in game.hints[-3:]),
+                     "hints that lead to the number", against(game))  # fmt: skip
+
+
+def against(game: Game) -> str:
+    """Return that the hints contradict each other, if they do."""
+    replies = {re.sub(r"\d+", "", reply).strip() for _, reply in game.hints}
+    if len(game.hints) > 3 and len(replies) == 1:
+        return f"each guess gets the same hint: {replies.pop()!r}"
+    return ""
+
+
+def random_number(trial: Trial) -> None:
+    if trial.facts.get("game") is None:
+        return
+    numbers = []
+    for _ in range(6):
+        game = play(trial, trial.serve())
+        numbers.append(game.number)
+        if None in numbers:
+            raise NotMet("the number of a new game is not found by the hints", "a number")
+        if len(set(numbers)) > 1:
+            return
+        trial.finish()
+        commands = trial.evidence.commands
+        trial.begin()
+        trial.evidence.commands = commands
+    trial.evidence.add("played", f"{len(numbers)} games, each with a new start of the server")
+    raise NotMet(f"the number was {numbers[0]} each time, in {len(numbers)} games",
+                 "a random number", f"the secret is always {numbers[0]}")  # fmt: skip
+
+
+def keeps_the_number(trial: Trial) -> None:
+    """In three games, what was said before the number was guessed does not hold it."""
+    if trial.facts.get("game") is None:
+        return
+    told = []
+    for _ in range(3):
+        game = play(trial, trial.serve())
+        said = " ".join([game.greeting, *(reply for _, reply in game.hints[:-1])])
+        guesses = {guess for guess, _ in game.hints[:-1]}
+        bounds_said = set(bounds(game.greeting))
+        if game.number in guesses | bounds_said or not re.search(
+            rf"(?<!\d){game.number}(?!\d)", said
+        ):
+            return
+        told.append(game.number)
+    raise NotMet(f"before {told[-1]} was guessed the server had said it: in three games of three",
+                 "the number stays secret", "the secret is on the wire")  # fmt: skip
+
+
+def own_number_each(trial: Trial) -> None:
+    server = trial.serve()
+    numbers = []
+    for _ in range(4):
+        game = play(trial, server)
+        numbers.append(game.number)
+        if len(set(numbers)) > 1:
+            return
+    raise NotMet(f"{len(numbers)} clients had the number {numbers[0]}", "a number for each client",
+                 "the same secret for all clients")  # fmt: skip
+
+
+def gives_a_hint(trial: Trial, server: Server) -> None:
+    """What a server that works does: it answers a guess."""
+    with trial.connect(server) as client:
+        client.receive(lambda data: bool(data), 0.1)
+        client.send(b"50" + end_of_guess(trial))
+        reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
+        if not reply.strip():
+            raise NotMet("no hint", "a hint")
+
+
+def end_of_guess(trial: Trial) -> bytes:
+    return bytes(trial.facts.get("game", (False, b"\n"))[1])
+
+
+def guess_in_pieces(trial: Trial) -> None:
+    with trial.connect(trial.serve()) as client:
+        client.receive(lambda data: bool(data), 0.1)
+        first_piece(client, b"5")
+        client.send(b"0\n")
+        if not client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER)).strip():
+            raise NotMet("no hint", "a hint")
+
+
+def same_words(trial: Trial) -> None:
+    """Two servers with different numbers say the same until someone guesses."""
+    said = []
+    for number in ("42", "77"):
+        server = trial.serve("--number", number)
+        with trial.connect(server) as client:
+            said.append([read_line(client), ask(client, "many")])
+    if said[0] != said[1]:
+        raise NotMet(f"with another number it says something else: {said[1]}", f"{said[0]}",
+                     "the secret is on the wire")  # fmt: skip
+
+
+# The client
+
+
+def our_server(
+    number: int,
+    record: list[int],
+    greeting: bytes = b"Guess a number between 1 and 100\n",
+    words: Sequence[bytes] = (b"higher\n", b"lower\n", b""),
+) -> Callable[[Visit], None]:
+    """What our guess_server.py does, or one that speaks a little differently."""
+
+    def converse(visit: Visit) -> None:
+        if greeting:
+            visit.send(greeting)
+        while data := visit.piece():
+            for line in data.decode("utf-8", "replace").split():
+                if not re.fullmatch(r"-?\d+", line):
+                    visit.send(f"ERROR not a whole number: {line!r}\n".encode())
+                    continue
+                record.append(int(line))
+                if int(line) == number:
+                    text = f"correct: {number} in {len(record)} guesses\n"
+                    visit.send(words[2] or text.encode())
+                    return
+                visit.send(words[0] if int(line) < number else words[1])
+
+    return converse
+
+
+def won_by_hand(
+    trial: Trial, server: FakeServer, port: int, script: str = "guess_client.py"
+) -> bool:
+    """Play at the keyboard of a client, or let it play by itself, and tell whether it won."""
+    for args in (
+        ["--port", str(port)],
+        ["--port", str(port), "--auto"],
+        [],
+        ["127.0.0.1", str(port)],
+    ):
+        program = trial.run_client(server.port, *args, script=script, keep_stdin=True)
+        if by_keyboard(trial, server, program):
+            return True
+        failed = not server.visits
+        program.kill()
+        if not failed and server.said and "--auto" in args:
+            return False
+        server.visits.clear()
+    return False
+
+
+def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
+    """Guess by what the client shows. A client that plays by itself needs no guess."""
+    low, high, guess = 1, 100, 0
+    seen = 0
+    trial.facts.pop("last guess", None)
+    first_sign(program, server, trial.patience(START))
+    for turn in range(MOST):
+        settle(program)
+        text = program.printed[seen:]
+        seen = len(program.printed)
+        if re.search(RIGHT, text.lower()) and (kind(text.splitlines()[-1]) not in (
+                "higher", "lower") or program.ended()):  # fmt: skip
+            return True
+        if program.ended():
+            return bool(re.search(RIGHT, program.printed.lower())) or ended_by_itself(
+                server, program
+            )
+        if turn == 0:
+            low, high = bounds(text) if re.search(r"\d+\D+\d+", text) else (1, 100)
+        else:
+            hint = kind(last_hint(text))
+            if hint == "lower":
+                high = guess - 1
+            elif hint == "higher":
+                low = guess + 1
+                if low > high:
+                    high *= 10
+            elif hint == "right":
+                return True
+            else:
+                program.prints_more(seen, trial.patience(ANSWER))
+                if len(program.printed) == seen:
+                    return False
+                continue
+        guess = (low + high) // 2
+        trial.facts["last guess"] = guess
+        trial.evidence.add("typed", repr(f"{guess}\n"))
+        program.say(f"{guess}\n")
+        program.prints_more(seen, trial.patience(ANSWER))
+    return False
+
+
+def first_sign(program: Program, server: FakeServer, seconds: float) -> None:
+    program.wait_for(lambda: bool(program.out) or bool(server.visits), seconds)
+
+
+def ended_by_itself(server: FakeServer, program: Program) -> bool:
+    """Tell whether a client has played alone: hints came, the last answer was none, it ended."""
+    answered = b"\n".join(bytes(visit.answered) for visit in server.visits)
+    lines = [one for one in answered.decode("utf-8", "replace").splitlines() if one.strip()]
+    kinds = [kind(line) for line in lines]
+    hinted = "higher" in kinds or "lower" in kinds
+    return bool(program.process.returncode == 0 and hinted and lines
+                and kinds[-1] not in ("higher", "lower") and program.printed.strip())  # fmt: skip
+
+
+def last_hint(text: str) -> str:
+    """Return the last line that is a hint: a prompt may follow it."""
+    lines = [line for line in text.splitlines() if kind(line)]
+    return lines[-1] if lines else text
+
+
+def settle(program: Program) -> None:
+    """Wait until a client has said all that it has to say now."""
+    while program.prints_more(len(program.printed), 0.12):
+        pass
+
+
+def client_plays(trial: Trial) -> None:
+    """At their own server if there is one, or else at ours."""
+    number = 1 + sum(map(ord, word())) % 100
+    record: list[int] = []
+    server = trial.fake(our_server(number, record))
+    if won_by_hand(trial, server, server.port) and number in record:
+        return
+    for greeting, words in ((b"", (b"higher", b"lower", b"correct")),
+                            (b"", (b"Too low\n", b"Too high\n", b"Correct!\n"))):  # fmt: skip
+        record.clear()
+        server = trial.fake(our_server(number, record, greeting, words))
+        if won_by_hand(trial, server, server.port) and number in record:
+            return
+    if pair_works(trial):
+        return
+    if "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
+    if not record and not server.visits:
+        raise NotMet("it does not connect", "a connection")
+    if not record:
+        raise NotMet("it sends no guess", "guesses on the wire")
+    raise NotMet(f"it sent the guesses {record[-8:]}, and the number was {number}",
+                 "guesses until the number is found, and the hints shown")  # fmt: skip
+
+
+def client_sends(trial: Trial) -> None:
+    record: list[int] = []
+    server = trial.fake(our_server(50, record))
+    for args in (["--port", str(server.port)], ["--port", str(server.port), "--auto"], []):
+        program = trial.run_client(server.port, *args, keep_stdin=True)
+        first_sign(program, server, trial.patience(START))
+        program.say("50\n")
+        program.wait_for(lambda: bool(record), trial.patience(ANSWER))
+        if record:
+            return
+        if not server.visits or not args:
+            program.settle()
+            continue
+    if pair_works(trial):
+        return
+    if "pair problem" in trial.facts:
+        raise trial.facts["pair problem"]
+    raise NotMet("it sends no guess" if server.visits else "it does not connect",
+                 "a guess on the wire")  # fmt: skip
+
+
+GUESS_SERVER = Script(
+    "guess_server.py",
+    "guess",
+    [
+        "The server generates a random number, and the client tries to guess it.",
+        "The server provides hints (higher or lower) until the client guesses the number.",
+    ],
+    [
+        exercise("listens", "A server-client guessing game using the socket module.", listens),
+        exercise("gives hints", "The server provides hints (higher or lower).", hints),
+        exercise("ends the game at the number", "Until the client guesses the correct number.",
+                 can_be_won),
+        exercise("thinks of a random number", "The server generates a random number.",
+                 random_number, "ends the game at the number"),
+        exercise("keeps the number secret", "The client tries to guess it.", keeps_the_number,
+                 "ends the game at the number"),
+        robust("has a number for each client", "Who has seen one game must not know the next.",
+               own_number_each, "ends the game at the number"),
+        *of_line_server(
+            robust("says the same with every number", "The number must not be on the wire.",
+                   same_words, "speaks our protocol"),
+            works=gives_a_hint,
+            in_pieces=guess_in_pieces,
+        ),
+    ],
+    imports=("random", "socket"),
+    port=9003,
+)  # fmt: skip
+GUESS_CLIENT = Script(
+    "guess_client.py",
+    "guess",
+    [
+        "The client tries to guess the number by sending guesses to the server.",
+        "It shows the hints (higher or lower) until the number is guessed.",
+    ],
+    [
+        exercise("sends guesses", "By sending guesses to the server.", client_sends),
+        exercise("plays until the number is found",
+                 "Hints until the client guesses the correct number.", client_plays),
+        robust("plays by itself (--auto)", "It halves the range, and wins.",
+               with_ours("guess_server.py", ["--port", "PORT", "--auto"], ["...correct..."],
+                         serve=["--number", "42"])),
+        no_server("--port", "PORT", "--auto"),
+        has_help,
+    ],
+    port=9003,
+    essential=1,
+)  # fmt: skip

@@ -1,0 +1,252 @@
+"""What a learner and a teacher read: the table, the feedback, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .process import ENVIRONMENT, Program
+from .requirement import (
+    EXERCISE,
+    EXTRA,
+    MET,
+    MISSING,
+    NOT,
+    ROBUST,
+    WAITS,
+    NotMet,
+    Requirement,
+    Script,
+)
+
+if TYPE_CHECKING:
+    from .session import Graded, Result
+    from .trial import Trial
+
+MOST_LINES = 25  # of a feedback
+WIDTH = 160  # characters of a line of a feedback
+OUTPUT_LINES = 6  # of what a program printed
+
+
+def escaped(text: str) -> str:
+    """Return text without anything that could steer a terminal; line ends stay."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else ascii(char)[1:-1]
+        for char in text.replace("\t", "    ")
+    )
+
+
+def cut(line: str, width: int = WIDTH) -> str:
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def one_line(problem: NotMet) -> str:
+    text = escaped(problem.cause or problem.found).replace("\n", " ")
+    if problem.expected and not problem.cause:
+        text += f"; expected {escaped(problem.expected)}"
+    return cut(text, 110)
+
+
+def traceback_of(program: Program) -> list[str]:
+    """Return the last lines of a learner's traceback, with their own lines of code."""
+    match = re.search(r"Traceback \(most recent call last\):.*", program.errors, re.DOTALL)
+    if not match:
+        return []
+    lines: list[str] = []
+    hidden = False  # lines of our own module, and of Python's library
+    for line in match[0].splitlines():
+        if line.startswith('  File "'):
+            hidden = str(ENVIRONMENT) in line or "/lib/python" in line or "<frozen" in line
+        elif not line.startswith("    "):
+            hidden = False
+        if not hidden and not re.fullmatch(r"[\s^~]+", line):
+            lines.append(line)
+    return lines
+
+
+def last_error(program: Program) -> str:
+    """Return the exception that ended a program, or a part of it; not what a Ctrl-C does."""
+    for line in reversed(traceback_of(program)):
+        if re.match(
+            r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Timeout|Warning)?(: |$)", line
+        ):
+            name = line.partition(":")[0]
+            harmless = ("KeyboardInterrupt", "SystemExit", "asyncio.CancelledError", "EOFError")
+            return "" if name in harmless else line.strip()
+    return ""
+
+
+def where(program: Program) -> str:
+    """Return the line of the learner's script that raised it."""
+    found = re.findall(r'File "([^"]+)", line (\d+)', "\n".join(traceback_of(program)))
+    own = [(Path(name).name, line) for name, line in found if str(program.folder) in name]
+    return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
+
+
+def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: Trial) -> list[str]:
+    """Return the feedback on a requirement that is not met: at most 25 lines."""
+    for program in trial.culprits():
+        program.settle()
+    head = [
+        f"{script.name}: {requirement.name}: not met",
+        f"  asked      {requirement.text}",
+        f"  found      {problem.found}",
+    ]
+    if problem.expected:
+        head.append(f"  expected   {problem.expected}")
+    cause = problem.cause
+    if not cause:
+        errors = [last_error(one) + where(one) for one in trial.culprits() if last_error(one)]
+        cause = errors[-1] if errors else ""
+    if cause:
+        head.append(f"  cause      {cause}")
+    commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]
+    if line := client_by_hand(trial):
+        commands = [*commands[-1:], line]
+    by_hand = [f"  {'by hand' if not i else '':10} {line}" for i, line in enumerate(commands)]
+    printed = output_lines(trial, MOST_LINES - len(head) - len(by_hand) - 4)
+    room = MOST_LINES - len(head) - len(by_hand) - len(printed)
+    happened = [f"  {line}" for line in trial.evidence.shown()]
+    if len(happened) > room:
+        happened = [*happened[: room // 2], *happened[len(happened) - (room - room // 2) :]]
+    lines = [*head, *happened, *printed, *by_hand]
+    return [
+        cut(line)
+        for text in lines
+        for line in escaped(text.replace(str(trial.scratch), "...")).split("\n")
+    ][:MOST_LINES]
+
+
+def client_by_hand(trial: Trial) -> str:
+    """Return a command that sends to a server what a check has sent to it."""
+    own = trial.culprits()
+    port = trial.facts.get(f"own port of {trial.script}", trial.default_port)
+    if len(own) != 1 or not trial.script.endswith("_server.py"):
+        return ""
+    text = "".join(
+        line.partition("b")[2][1:-1]
+        for line in trial.evidence.lines
+        if re.match(r"sent\s+b'[ -~]*'$", line)
+    )
+    if not text or len(text) > 120:
+        return ""
+    return f"printf {shlex.quote(text.replace('%', '%%'))} | nc localhost {port}"
+
+
+def output_lines(trial: Trial, room: int) -> list[str]:
+    """Return what the learner's programs of a check printed: the end of it."""
+    lines: list[str] = []
+    for script, ours, program in trial.programs:
+        if ours:
+            continue
+        name = f"{script}'s " if len(trial.culprits()) > 1 else ""
+        for stream, text in (("stdout", program.printed), ("stderr", program.errors)):
+            found = traceback_of(program) if stream == "stderr" else []
+            if not found:
+                found = [line for line in text.splitlines() if line.strip()][-OUTPUT_LINES:]
+            found = found[:1] + found[-7:] if len(found) > 8 else found
+            if found:
+                lines.append(f"  {name}{stream}:")
+                lines += [f"    | {cut(line, 120)}" for line in found]
+    return lines if len(lines) <= room else lines[-max(room, 0) :] if room > 0 else []
+
+
+# The table
+
+
+def row(graded: Graded) -> str:
+    met = " ".join(f"{have} of {of}" if of else "-" for have, of in [graded.counts(EXERCISE)])
+    have, of = graded.counts(ROBUST)
+    extras, most = graded.counts(EXTRA)
+    robust = f"{have} of {of}" if of else "-"
+    extra = f", extras {extras} of {most}" if most else ""
+    first = graded.verdict(EXERCISE) if graded.counts(EXERCISE)[1] else "-"
+    return f"{graded.script:20} {first:8} {met:8} {graded.verdict(ROBUST):8} {robust}{extra}"
+
+
+def table(results: Sequence[Graded], names: Mapping[str, str]) -> list[str]:
+    """Return the table of those scripts that are there, and one line for the rest."""
+    there = [one for one in results if one.results]
+    lines = [f"{'script':20} {'exercise':17} {'robust'}"]
+    lines += [row(one) for one in there]
+    missing = [one.script for one in results if not one.results]
+    if missing:
+        lines.append(f"not there: {', '.join(missing)}")
+    return lines
+
+
+def details(graded: Graded, everything: bool) -> list[str]:
+    """Return the first requirement that is not met in full, and each other one in a line."""
+    lines: list[str] = []
+    shown = False
+    for level in (EXERCISE, ROBUST, EXTRA):
+        unmet = [one for one in graded.results if one.level == level and one.verdict != MET]
+        if everything:
+            met = [one for one in graded.results if one.level == level and one.verdict == MET]
+            lines += [f"  [{level}] {one.name}: met" for one in met]
+        for one in unmet:
+            if one.verdict == NOT and (everything or not shown):
+                lines += ["", *one.feedback, ""]
+                shown = True
+            else:
+                lines.append(f"  [{level}] {one.name}: {one.short}")
+        if level == EXERCISE and unmet and not everything:
+            others = [one for one in graded.results if one.level != level]
+            if others and len(unmet) and graded.verdict(EXERCISE) != MET:
+                names = Counter(one.verdict for one in others)
+                told = ", ".join(f"{names[v]} {v}" for v in (MET, NOT, WAITS) if names[v])
+                lines.append(f"  [{ROBUST}, {EXTRA}] {told}: first the exercise; --all shows them")
+            break
+    return lines
+
+
+def as_json(results: Iterable[Graded]) -> dict[str, Any]:
+    return {"scripts": {one.script: one.as_json() for one in results}}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+# A class
+
+
+def write_csv(path: Path, rows: Iterable[tuple[str, Graded]]) -> None:
+    """Write a row for each student and script."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["student", "script", "exercise", "robust", "first unmet requirement"])
+        for student, graded in rows:
+            unmet = next((one.name for one in graded.results if one.verdict == NOT), "")
+            verdicts = [graded.verdict(EXERCISE), graded.verdict(ROBUST)]
+            writer.writerow([harmless(student), graded.script, *verdicts, unmet])
+
+
+def harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return "'" + cell if cell.startswith(("=", "+", "-", "@")) else escaped(cell)
+
+
+def of_class(rows: Sequence[tuple[str, Graded]]) -> list[str]:
+    """Return, for each requirement, how many of those who have the script met it."""
+    lines = []
+    met: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for _, graded in rows:
+        for one in graded.results:
+            cell = met.setdefault(graded.script, {}).setdefault((one.level, one.name), [])
+            cell.append(one.verdict)
+    for script, requirements in met.items():
+        lines.append(script)
+        for (level, name), verdicts in requirements.items():
+            bar = f"{verdicts.count(MET)} of {len(verdicts)}"
+            lines.append(f"  {bar:>9}  [{level}] {name}")
+    return lines
+
+
+__all__ = ["MISSING", "Result", "as_json", "details", "feedback", "of_class", "table", "write_csv"]

@@ -1,0 +1,191 @@
+"""Checks scripts: those of one learner, or of a class, side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import report
+from .exercises import SCRIPTS
+from .requirement import (
+    EXERCISE,
+    LEVELS,
+    MET,
+    MISSING,
+    NOT,
+    WAITS,
+    NotMet,
+    Requirement,
+    Script,
+    verdict,
+)
+from .trial import Trial
+
+WHOLE_DIALOGUE = "holds our dialogue to the letter"  # what of it holds is enough for others
+
+
+@dataclass
+class Result:
+    """The verdict on one requirement."""
+
+    name: str
+    level: str
+    verdict: str
+    feedback: list[str] = field(default_factory=list)
+    short: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Graded:
+    """The verdicts on one script."""
+
+    script: str
+    results: list[Result]
+    seconds: float = 0.0
+
+    def verdict(self, level: str) -> str:
+        if not self.results:
+            return MISSING
+        of_level = [one.verdict for one in self.results if one.level == level]
+        first = self.results[0]
+        return verdict(of_level, first.verdict if level == EXERCISE and len(of_level) > 1 else None)
+
+    def counts(self, level: str) -> tuple[int, int]:
+        of_level = [one.verdict for one in self.results if one.level == level]
+        return of_level.count(MET), len(of_level)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "exercise": self.verdict(EXERCISE),
+            "robust": self.verdict("robust"),
+            "requirements": [
+                {
+                    "name": one.name,
+                    "level": one.level,
+                    "verdict": one.verdict,
+                    "feedback": "\n".join(one.feedback),
+                }
+                for one in self.results
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be checked, and how."""
+
+    folder: Path
+    reference: Path
+    python: str
+    scripts: Sequence[str]
+    limit: float = float("inf")
+
+
+def find_scripts(word: str) -> list[str]:
+    """Return the scripts that `--only WORD` means: one script, or all of an exercise."""
+    bare = word.removesuffix(".py")
+    exact = [one.name for one in SCRIPTS.values() if one.name == bare + ".py"]
+    return exact or [
+        one.name
+        for one in SCRIPTS.values()
+        if bare in (one.exercise, one.name.partition("_")[0], one.name.removesuffix(".py"))
+    ]
+
+
+def grade_script(script: Script, job: Job, deadline: float, workers: int = 1) -> Graded:
+    """Check all that is asked of one script: in order, and what no other waits for side by side."""
+    if not (job.folder / script.name).is_file():
+        return Graded(script.name, [])
+    started = time.monotonic()
+    results = {one.name: Result(one.name, one.level, MET) for one in script.requirements}
+    awaited = {script.prerequisite(one) for one in script.requirements} | {WHOLE_DIALOGUE}
+    first = [one for one in script.requirements if one.level == EXERCISE or one.name in awaited]
+    rest = [one for one in script.requirements if one not in first]
+    trial = Trial(script.name, job.folder, job.reference, job.python, script.port, deadline)
+    trials = [trial]
+
+    def check_rest(requirement: Requirement) -> None:
+        own = trials.pop() if trials else trial.again()
+        try:
+            check_one(script, requirement, results, own)
+        finally:
+            trials.append(own)
+
+    try:
+        for requirement in first:
+            check_one(script, requirement, results, trial)
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(check_rest, rest))
+    finally:
+        for one in {id(one): one for one in [trial, *trials]}.values():
+            one.close()
+    return Graded(script.name, list(results.values()), time.monotonic() - started)
+
+
+def check_one(
+    script: Script, requirement: Requirement, results: dict[str, Result], trial: Trial
+) -> None:
+    """Check one requirement, if what it waits for is met."""
+    result = results[requirement.name]
+    needed = script.prerequisite(requirement)
+    before = time.monotonic()
+    if trial.late():
+        result.verdict, result.short = WAITS, "not tried: the time was up (--limit)"
+    elif needed and results[needed].verdict != MET:
+        root = needed  # the first of those that wait for each other
+        while results[root].verdict == WAITS and (more := waits_for(script, root)):
+            root = more
+        result.verdict, result.short = WAITS, f'not tried: waits for "{root}"'
+    else:
+        trial.begin()
+        problem = None
+        try:
+            requirement.check(trial)
+        except NotMet as unmet:
+            problem = unmet
+        except Exception as error:
+            problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
+        if problem:
+            result.verdict, result.short = NOT, report.one_line(problem)
+            result.feedback = report.feedback(script, requirement, problem, trial)
+        trial.finish()
+    result.seconds = time.monotonic() - before
+    if result.verdict == WAITS:
+        result.feedback = [f"{script.name}: {requirement.name}: {result.short}"]
+
+
+def waits_for(script: Script, name: str) -> str | None:
+    requirement = next(one for one in script.requirements if one.name == name)
+    return script.prerequisite(requirement)
+
+
+def grade(jobs: Sequence[Job], workers: int = 0) -> Iterator[tuple[int, Graded]]:
+    """Check several folders, side by side; yield the number of a job and what came out."""
+    cores = os.cpu_count() or 1
+    workers = workers or cores + 1
+    starts: dict[int, float] = {}
+    count = sum((job.folder / name).is_file() for job in jobs for name in job.scripts)
+    inner = max(2, 3 * cores // max(1, count))  # most of the time a check waits
+
+    def run(number: int, name: str) -> tuple[int, Graded]:
+        job = jobs[number]
+        deadline = starts.setdefault(number, time.monotonic()) + job.limit
+        return number, grade_script(SCRIPTS[name], job, deadline, inner)
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [
+            pool.submit(run, number, name)
+            for number, job in enumerate(jobs)
+            for name in job.scripts
+        ]
+        for future in futures:
+            yield future.result()
+
+
+__all__ = ["LEVELS", "Graded", "Job", "Result", "find_scripts", "grade", "grade_script"]

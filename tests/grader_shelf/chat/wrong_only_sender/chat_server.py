@@ -1,0 +1,37 @@
+# wrong: a message goes back to its sender and to nobody else
+import argparse
+import asyncio
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--port", type=int, default=9001)
+args = parser.parse_args()
+
+clients = []
+
+
+async def handle_client(reader, writer):
+    clients.append(writer)
+    try:
+        while True:
+            data = await reader.readline()
+            if not data or data.strip() == b"/quit":
+                break
+            for other in clients:
+                if other is writer:
+                    other.write(data)
+                    await other.drain()
+    except ConnectionError:
+        pass
+    finally:
+        clients.remove(writer)
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(handle_client, "localhost", args.port)
+    print("Chat server on port", args.port)
+    async with server:
+        await server.serve_forever()
+
+
+asyncio.run(main())

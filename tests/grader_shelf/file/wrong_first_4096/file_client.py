@@ -1,0 +1,23 @@
+# wrong: one recv is taken for the whole file: the rest of a longer one is lost
+import socket
+
+HOST = "localhost"
+PORT = 9004
+BUFFER_SIZE = 4096
+
+name = input("Which file do you want? ")
+
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+try:
+    s.connect((HOST, PORT))
+    s.sendall(name.encode())
+    if s.recv(1) == b"Y":
+        with open("downloaded_" + name, "wb") as f:
+            data = s.recv(BUFFER_SIZE)
+            f.write(data)
+        print("Download complete")
+    else:
+        print("File not found on the server")
+except ConnectionRefusedError:
+    print("The server is not running")
+s.close()

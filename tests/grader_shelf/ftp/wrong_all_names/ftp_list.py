@@ -1,0 +1,16 @@
+# wrong: prints all names, not the first 10
+import argparse
+from ftplib import FTP
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--host", default="ftp.debian.org")
+parser.add_argument("--port", type=int, default=21)
+args = parser.parse_args()
+
+ftp = FTP()
+ftp.connect(args.host, args.port)
+ftp.login()
+ftp.cwd("/debian")
+for name in ftp.nlst():
+    print(name)
+ftp.quit()

@@ -1,0 +1,12 @@
+# wrong: tells its own address and port in place of the client's
+import socket
+from datetime import datetime
+
+PORT = 9006
+
+with socket.create_server(("localhost", PORT)) as server:
+    while True:
+        connection, address = server.accept()
+        with connection:
+            greeting = f"{datetime.now()} {connection.getsockname()}"
+            connection.send(greeting.encode())

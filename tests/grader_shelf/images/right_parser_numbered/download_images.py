@@ -1,0 +1,32 @@
+import os
+import sys
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlparse
+from urllib.request import urlopen, urlretrieve
+
+
+class ImgParser(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.images = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            src = dict(attrs).get("src")
+            if src:
+                self.images.append(src)
+
+
+if len(sys.argv) < 2:
+    print("Please give me a URL")
+    sys.exit(1)
+
+page = sys.argv[1]
+parser = ImgParser()
+parser.feed(urlopen(page).read().decode())
+for i, src in enumerate(parser.images):
+    full = urljoin(page, src)
+    ext = os.path.splitext(urlparse(full).path)[1]
+    filename = f"image{i}{ext}"
+    urlretrieve(full, filename)
+    print(src, "->", filename)

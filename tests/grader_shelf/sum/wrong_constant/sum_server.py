@@ -1,0 +1,20 @@
+# wrong: the answer is always the same number
+import socket
+
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 1234))
+s.listen(1)
+
+while True:
+    conn, addr = s.accept()
+    print("Connected by", addr)
+    text = ""
+    while not text.endswith("."):
+        data = conn.recv(1024)
+        if not data:
+            break
+        text += data.decode()
+    total = 65
+    conn.sendall(f"The sum is: {total}".encode())
+    conn.close()

@@ -1,0 +1,13 @@
+import socket
+import time
+
+numbers = [10, 20, 30, 5]
+
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+s.connect(("127.0.0.1", 1234))
+for n in numbers:
+    s.sendall((str(n) + "|").encode())
+    time.sleep(0.1)
+s.sendall(b".")
+print(s.recv(1024).decode())
+s.close()

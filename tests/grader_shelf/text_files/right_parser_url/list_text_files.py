@@ -1,0 +1,19 @@
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote
+from urllib.request import urlopen
+
+
+class Links(HTMLParser):
+    def handle_starttag(self, tag, attrs):
+        if tag == "a":
+            href = unquote(dict(attrs)["href"])
+            if href.endswith(".txt"):
+                print("-", href)
+
+
+if len(sys.argv) > 1:
+    url = sys.argv[1]
+else:
+    url = "http://localhost:8000/"
+Links().feed(urlopen(url).read().decode())

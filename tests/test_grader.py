@@ -1,0 +1,222 @@
+"""Tests of the grader: right solutions are met, wrong ones are not, and the bug is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+
+SHELF = ROOT / "tests" / "grader_shelf"
+FOLDERS = sorted(path for path in SHELF.glob("*/*") if path.is_dir())
+RIGHT = [path for path in FOLDERS if path.name.startswith("right")]
+WRONG = [path for path in FOLDERS if path.name.startswith("wrong")]
+
+# What the exercise does not forbid: these bugs are named at the level robust.
+ROBUST = {
+    "calc/wrong_eval": "it executes any Python code that a client sends",
+    "file/wrong_outside_folder": "a file from outside of the folder is sent",
+    "guess/wrong_same_secret": "the same secret for all clients",
+    "sum/wrong_one_recv": "",
+}
+# The causes that the evidence shows.
+CAUSES = {
+    "calc/wrong_client_computes": "it computes the result itself",
+    "chat/wrong_only_sender": "what alice says comes back to alice only",
+    "echo/wrong_constant": "it prints what it has sent, not what it has received",
+    "file/wrong_first_4096": "the file is cut at 4096 bytes",
+    "greeting/wrong_server_address": "it is the port of the server, not of the client",
+    "greeting/wrong_time_of_start": "that of the start of the server",
+    "guess/wrong_constant_secret": "the secret is always 42",
+    "guess/wrong_secret_on_wire": "the secret is on the wire",
+    "guess/wrong_swapped_hints": "the hints are swapped",
+    "sum/wrong_client_sums": "it shows a sum of its own",
+    "udp/wrong_cut_1024": "the datagram was cut at 1024 bytes of 9000",
+}
+
+
+def grade(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def report_on(folder: Path, tmp_path: Path, *words: str) -> dict[str, Any]:
+    path = tmp_path / "report.json"
+    result = grade(f"--solutions={folder}", f"--report={path}", *words)
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    scripts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["scripts"]
+    there = {name: row for name, row in scripts.items() if row["exercise"] != "missing"}
+    assert (result.returncode == 0) == all(row["exercise"] == "met" for row in there.values())
+    return there
+
+
+def name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+@pytest.mark.big
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("folder", RIGHT, ids=name)
+def test_right_solutions_are_met(folder: Path, tmp_path: Path) -> None:
+    report = report_on(folder, tmp_path)
+    assert report
+    unmet = [
+        one["feedback"]
+        for row in report.values()
+        for one in row["requirements"]
+        if one["level"] == "exercise" and one["verdict"] != "met"
+    ]
+    assert not unmet, "\n".join(unmet)
+
+
+@pytest.mark.big
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("folder", WRONG, ids=name)
+def test_wrong_solutions_are_not_met(folder: Path, tmp_path: Path) -> None:
+    report = report_on(folder, tmp_path)
+    marked = [
+        script
+        for script in report
+        if (folder / script).read_text(encoding="utf-8").startswith("# wrong:")
+    ]
+    assert marked
+    level = "robust" if name(folder) in ROBUST else "exercise"
+    assert any(report[script][level] != "met" for script in marked)
+    if cause := CAUSES.get(name(folder), ROBUST.get(name(folder), "")):
+        texts = [one["feedback"] for script in marked for one in report[script]["requirements"]]
+        assert any(cause in text for text in texts if "  cause " in text), texts
+
+
+@pytest.mark.big
+@pytest.mark.timeout(200)
+def test_ours_are_met_at_both_levels(tmp_path: Path) -> None:
+    for script, row in report_on(ROOT, tmp_path).items():
+        unmet = [one for one in row["requirements"] if one["verdict"] != "met"]
+        assert not unmet, (script, unmet)
+
+
+@pytest.mark.big
+@pytest.mark.timeout(120)
+def test_an_echo_without_commands_is_an_echo(tmp_path: Path) -> None:
+    """What `echo_server.py --raw` does is what the exercise asks."""
+    path = str(ROOT / "echo_server.py")
+    text = "import runpy, sys\nsys.argv.append('--raw')\n"
+    text += f"runpy.run_path({path!r}, run_name='__main__')\n"
+    (tmp_path / "echo_server.py").write_text(text, encoding="utf-8")
+    assert report_on(tmp_path, tmp_path)["echo_server.py"]["exercise"] == "met"
+
+
+@pytest.mark.big
+@pytest.mark.timeout(120)
+def test_a_skeleton_scores_nothing(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    first, second = grade(f"--start={mine}"), grade(f"--start={mine}")
+    assert first.returncode == second.returncode == 0
+    assert len(first.stdout.splitlines()) >= 28
+    assert second.stdout == ""  # nothing is overwritten
+    for script, row in report_on(mine, tmp_path).items():
+        assert (row["exercise"], row["robust"]) == ("not", "not"), script
+        assert not any(one["verdict"] == "met" for one in row["requirements"]), script
+
+
+def solution(folder: Path, script: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / script).write_text(text, encoding="utf-8")
+    return folder
+
+
+UNFINISHED = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 1234)) as server:
+    while True:
+        connection, _ = server.accept()
+        connection.recv(1024)
+        connection.sendall(b"\\x1b[2J5")
+"""
+
+
+def test_feedback_shows_what_happened(tmp_path: Path) -> None:
+    """Also the bytes of a line without an end, and nothing that steers a terminal."""
+    folder = solution(tmp_path / "mine", "sum_server.py", UNFINISHED)
+    result = grade(f"--solutions={folder}", "--limit=20")
+    assert result.returncode == 1
+    assert "\x1b" not in result.stdout
+    assert r"b'\x1b[2J5'" in result.stdout
+    assert "python3 sum_server.py --port 1234" in result.stdout
+    assert "  expected   the sum: " in result.stdout
+    assert 'not tried: waits for "sends the sum back"' in result.stdout
+    shown = re.search(r"(?ms)^sum_server.py: sends the sum.*?^$", result.stdout)
+    assert shown
+    assert len(shown[0].splitlines()) <= 25
+
+
+def test_feedback_shows_the_traceback(tmp_path: Path) -> None:
+    text = "import socket\nserver = socket.create_server(('', 1234))\nserver.acept()\n"
+    folder = solution(tmp_path / "mine", "sum_server.py", text)
+    result = grade(f"--solutions={folder}")
+    assert "AttributeError: 'socket' object has no attribute 'acept'" in result.stdout
+    assert "(sum_server.py, line 3)" in result.stdout
+    assert "server.acept()" in result.stdout
+
+
+def test_a_report_tells_both_verdicts(tmp_path: Path) -> None:
+    folder = solution(tmp_path / "mine", "udp_sender.py", "print('nothing')\n")
+    report = report_on(folder, tmp_path, "--only=udp_sender")
+    row = report["udp_sender.py"]
+    assert (row["exercise"], row["robust"]) == ("not", "not")
+    first = row["requirements"][0]
+    assert set(first) == {"name", "level", "verdict", "feedback"}
+    assert (first["level"], first["verdict"]) == ("exercise", "not")
+    assert "no datagram arrives" in first["feedback"]
+    assert {one["verdict"] for one in row["requirements"][1:]} == {"waits"}
+
+
+def test_a_class(tmp_path: Path) -> None:
+    right = "import socket, sys\nto = (sys.argv[1], int(sys.argv[2]))\n"
+    right += "socket.socket(type=socket.SOCK_DGRAM).sendto(sys.argv[3].encode(), to)\n"
+    students = tmp_path / "class"
+    students.mkdir()
+    solution(students / "=ada", "udp_sender.py", right)
+    solution(students / "bob", "udp_sender.py", "while True: pass\n")
+    table, report = tmp_path / "class.csv", tmp_path / "class.json"
+    result = grade(f"--class={students}", f"--csv={table}", f"--report={report}", "--limit=4")
+    assert result.returncode == 0, result.stderr
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_sender = [row for row in rows if row["script"] == "udp_sender.py"]
+    assert [row["exercise"] for row in of_sender] == ["met", "not"]
+    assert of_sender[0]["student"] == "'=ada"  # no formula for a spreadsheet
+    assert "1 of 2  [exercise] sends the message" in result.stdout
+    students_told = json.loads(report.read_text(encoding="utf-8"))["students"]
+    assert students_told["bob"]["scripts"]["udp_sender.py"]["exercise"] == "not"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--solutions=none"], "'none' is not a folder"),
+        (["--solutions=docs"], "no script"),
+        (["--solutions=.", "-k", "sum"], "no verdict"),
+        (["--solutions=.", "--only=nothing"], "no such script or exercise"),
+        (["--solutions=.", "--report=none/report.json"], "cannot be written"),
+        (["--solutions=.", "--csv=x.csv"], "--csv goes with --class"),
+        (["--solutions=.", "--limit=0"], "number of seconds"),
+        (["--solutions=.", "--python=none"], "is no program"),
+        (["--class=docs"], "no subfolder"),
+        (["--report=x.json"], "use one of"),
+        (["--start="], "is not a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage(words: list[str], said: str) -> None:
+    result = grade(*words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
