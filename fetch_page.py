@@ -47,7 +47,7 @@ AGENT = "fetch_page/1.0"
 TIMEOUT = 20.0  # seconds
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a page
 PIECE = 64 * 1024  # bytes to read at once
-BEGINNING = 60  # bytes to show of what is no JSON
+BEGINNING = 60  # bytes to show of what is not JSON
 
 
 def fetch_json(url: str, timeout: float, max_size: int) -> dict[str, object]:
@@ -89,7 +89,7 @@ def format_value(value: object) -> str:
 
 
 class WebError(ValueError):
-    """A URL that cannot be asked, or a reply that is not what it should be."""
+    """A URL that cannot be requested, or a reply that is not what it should be."""
 
 
 class AnyStatus(BaseHandler):
@@ -100,10 +100,10 @@ class AnyStatus(BaseHandler):
 
 
 def open_url(url: str, timeout: float) -> HTTPResponse:
-    """Ask for `url`, follow redirects, and return the reply.
+    """Request `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, also by a redirect: urlopen() would open file:, ftp: and
-    data:, too. `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError,
+    Only http and https are allowed, in redirects as well: urlopen() would open file:, ftp: and
+    data:, too. `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
     HTTPException.
     """
     opener = OpenerDirector()
@@ -113,7 +113,7 @@ def open_url(url: str, timeout: float) -> HTTPResponse:
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
         reply: HTTPResponse = opener.open(request, timeout=timeout or None)
-    except HTTPError as error:  # in a redirect: there are too many, or it leads to file:
+    except HTTPError as error:  # too many redirects, or one to file:
         error.close()
         raise WebError(str(error.reason).partition("\n")[0]) from error
     return reply
@@ -137,8 +137,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    IncompleteRead if it ends early; TimeoutError after `deadline` (of time.monotonic()), even if
-    bytes still drip in.
+    The first is IncompleteRead if the body ends early; TimeoutError comes after `deadline` (of
+    time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
@@ -182,10 +182,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")

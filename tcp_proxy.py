@@ -188,7 +188,8 @@ async def serve(listener: socket.socket, record: TextIO | None, args: Namespace)
 
     asyncio.get_running_loop().set_exception_handler(report)
     server = await asyncio.start_server(run_client, sock=listener, limit=PIECE, backlog=1)
-    # Not as `backlog`: without file descriptors asyncio would fail and log so many times a second.
+    # Not as `backlog`: asyncio calls accept() that often in a row, and without file descriptors it
+    # would fail and log each time.
     listener.listen(MAX_WAITING)
     try:
         await asyncio.Event().wait()
@@ -200,10 +201,10 @@ async def serve(listener: socket.socket, record: TextIO | None, args: Namespace)
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -228,9 +229,9 @@ def main(argv: list[str] | None = None) -> int:
         "--merge", type=float, default=0, metavar="SECONDS", help="wait for more, pass on as one"
     )
     option("--delay", type=float, default=0, metavar="SECONDS", help="hold each piece back")
-    option("--jitter", type=float, default=0, metavar="SECONDS", help="and so much more by chance")
+    option("--jitter", type=float, default=0, metavar="SECONDS", help="and so much more, at random")
     option("--rate", type=int, default=0, metavar="BYTES", help="per second in each direction")
-    option("--cut", type=int, metavar="BYTES", help="end the connection after so many one way")
+    option("--cut", type=int, metavar="BYTES", help="end the connection after so many, one way")
     option("--reset", action="store_true", help="end it with a reset, as if a machine had crashed")
     option("--seed", default=0, metavar="N", help="the same jitter for the same N")
     option("--record", metavar="FILE", help="write the dialogue to this file")
