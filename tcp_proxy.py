@@ -229,9 +229,9 @@ def main(argv: list[str] | None = None) -> int:
         "--merge", type=float, default=0, metavar="SECONDS", help="wait for more, pass on as one"
     )
     option("--delay", type=float, default=0, metavar="SECONDS", help="hold each piece back")
-    option("--jitter", type=float, default=0, metavar="SECONDS", help="and so much more, at random")
+    option("--jitter", type=float, default=0, metavar="SECONDS", help="and so much more by chance")
     option("--rate", type=int, default=0, metavar="BYTES", help="per second in each direction")
-    option("--cut", type=int, metavar="BYTES", help="end the connection after so many, one way")
+    option("--cut", type=int, metavar="BYTES", help="end the connection after so many one way")
     option("--reset", action="store_true", help="end it with a reset, as if a machine had crashed")
     option("--seed", default=0, metavar="N", help="the same jitter for the same N")
     option("--record", metavar="FILE", help="write the dialogue to this file")
