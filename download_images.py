@@ -267,8 +267,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    The first is IncompleteRead if the body ends early; TimeoutError comes after `deadline` (of
-    time.monotonic()), even if bytes still arrive one by one.
+    The HTTPException is IncompleteRead if the body ends early. TimeoutError comes at `deadline`
+    (of time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
