@@ -55,7 +55,7 @@ from typing import Any
 HOST, PORT = "localhost", 9002
 TIMEOUT = 300.0  # seconds without a line
 MAX_LINE = 4096  # bytes
-MAX_NESTING = 100  # far from where Python's own stack would end
+MAX_NESTING = 100  # well below the limit of Python's own stack
 MAX_DIGITS = 1000  # or a client could ask for 9**9**9, which takes years
 LIMIT = 10**MAX_DIGITS  # numerators and denominators are smaller
 TOKEN = re.compile(
@@ -105,8 +105,8 @@ class Parser:
         power         = atom ["**" unary]
         atom          = number | "(" binary(1) ")"
 
-    One function per level (sum, product, ...) would read the same, but be called for every
-    level where a number stands alone: it was slower by a third.
+    One function per level (sum, product, ...) would be as easy to read, but each number would
+    pass through all of them: that was slower by a third.
     """
 
     def __init__(self, expression: str) -> None:
@@ -274,7 +274,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -333,8 +333,8 @@ def hang_up(connection: socket.socket) -> None:
 def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[bytes]:
     """Yield each line without its LF or CRLF, however it was cut into pieces on the way.
 
-    The last line may lack its ending. A line longer than MAX_LINE is cut, but still longer than
-    that. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
+    The last line may lack its ending. A line longer than MAX_LINE is cut, but stays longer than
+    MAX_LINE. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
     """
     with connection.makefile("rb") as stream:
         try:
@@ -393,7 +393,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     pin_to_one_core()

@@ -1,8 +1,8 @@
 """Chat client: sends what you type, and meanwhile prints what the others say.
 
 On a terminal, messages appear above the line that you are typing. With a pipe
-as stdin it sends the lines, leaves, and prints what came. /quit, Ctrl-D or
-Ctrl-C leave; /help lists what else the server can do.
+as stdin it sends the lines, leaves, and prints what came meanwhile. /quit,
+Ctrl-D or Ctrl-C leave; /help lists what else the server can do.
 
 Try it:
 
@@ -48,7 +48,7 @@ QUIT = re.compile(r"EXIT|/quit(\s.*)?")
 class Chat:
     """A conversation. The main thread waits for the server, another one for the keyboard.
 
-    It is not the other way round, as nothing can wake a thread that waits for the keyboard: when
+    Not the other way round: nothing can wake a thread that waits for the keyboard: when
     the server goes, the main thread just ends, and the other one with it.
     """
 
@@ -112,9 +112,8 @@ class Chat:
                     yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
             return
         with suppress(EOFError):
-            while (
-                not self.closed
-            ):  # or input() would change the terminal after its settings are back
+            # Once closed, input() must not change the terminal: its settings are back already.
+            while not self.closed:
                 yield input(f"\r{self.prompt()}")
 
     def send(self, line: str) -> None:
@@ -164,10 +163,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -191,7 +190,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

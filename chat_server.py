@@ -21,7 +21,7 @@ Try it:
     python3 chat_server.py
     nc localhost 9001  # in two other terminals
 
-Left out: passwords, so that a free name is anybody's; a history for those who
+Left out: passwords, so anybody can take a free name; a history for those who
 come later; several rooms.
 
 Experiment:
@@ -50,7 +50,7 @@ from contextlib import suppress
 from typing import Any
 
 HOST, PORT = "localhost", 9001
-TIMEOUT = 0.0  # seconds without a line; 0: never, since who only reads is welcome
+TIMEOUT = 0.0  # seconds without a line; 0: never, since some only read
 MAX_LINE = 4096  # bytes
 MAX_UNSENT = 1024 * 1024  # bytes that may wait for a client that does not read
 RATE = 50  # lines per second
@@ -83,7 +83,7 @@ class Room:
     """All members, by name.
 
     No method here awaits anything, so all members see all lines in the same order. Nor is there
-    an `await writer.drain()`, which waits for a slow reader: one such member would stop all.
+    an `await writer.drain()`, which waits for a slow reader: one member would stop all others.
     Instead, a member whose unsent lines pile up is dropped.
     """
 
@@ -284,7 +284,8 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
 
     asyncio.get_running_loop().set_exception_handler(report)
     server = await asyncio.start_server(run_client, sock=listener, limit=MAX_LINE + 1, backlog=1)
-    # Not as `backlog`: without file descriptors asyncio would fail and log so many times a second.
+    # Not as `backlog`: asyncio calls accept() that often in a row, and without file descriptors it
+    # would fail and log each time.
     listener.listen(MAX_WAITING)
     try:
         await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
@@ -304,10 +305,10 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -339,14 +340,14 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         default=RATE,
         metavar="N",
-        help="lines per second, 0: any (default: %(default)s)",
+        help="lines per second; 0: no limit (default: %(default)s)",
     )
     option(
         "--max-unsent",
         type=int,
         default=MAX_UNSENT,
         metavar="BYTES",
-        help="drop a client that has so much unread (default: %(default)s)",
+        help="drop a client with more unread (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):

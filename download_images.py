@@ -2,8 +2,8 @@
 
 Takes the src of each <img>, or with --all also srcset, <source> and data-src;
 an image in a data: URL is saved, too. Each URL is fetched once; no file is
-overwritten, and a reply that is no image is refused. Names come from the URLs,
-made safe for every platform; of two that are the same the second gets -1.
+overwritten, and a reply that is not an image is refused. Names come from the
+URLs, made safe for every platform; if two are the same, the second gets -1.
 
 Try it:
 
@@ -67,19 +67,19 @@ MAX_NAME = 255  # bytes, on most file systems
 MAX_EXTENSION = 20  # characters
 EXTENSIONS = {"image/x-icon": ".ico", "image/pjpeg": ".jpg", "image/x-png": ".png"}  # not in Python
 PIECE = 64 * 1024  # bytes to read at once
-# Other charsets are not for the web, and some of Python's take a time that grows quadratically.
+# Other charsets are not for the web, and some of Python's decoders take quadratic time.
 CHARSETS = re.compile(
     "us-ascii|utf-(8|16)|iso-8859-1?[1-9]|windows-125[0-8]|koi8-r|gb18030|gbk|big5|euc-(jp|kr)"
     "|shift_jis"
 )
-# Names that Windows keeps for devices.
+# Names that Windows reserves for devices.
 RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE
 )
 
 
 class Images(HTMLParser):
-    """Collects in `urls` the images of a page, absolute, without their fragments, each once."""
+    """Collects the images of a page in `urls`: absolute, without fragments, each once."""
 
     def __init__(self, page: str, everything: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Images(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag in ("textarea", "title"):
-            self.set_cdata_mode(tag)  # what is in them is text
+            self.set_cdata_mode(tag)  # their content is text
         found = {name: value for name, value in reversed(attributes) if value}  # the first counts
         if tag == "base" and "href" in found and not self.base:
             with suppress(ValueError):  # a broken URL
@@ -135,7 +135,7 @@ def file_name(url: str, kind: str) -> str:
 
 
 def shorten(stem: str, end: str) -> str:
-    """Return stem and end, with so much of the stem that both have MAX_NAME bytes at most."""
+    """Return stem + end, with the stem cut so that both have at most MAX_NAME bytes."""
     return stem.encode()[: MAX_NAME - len(end.encode())].decode("utf-8", "ignore") + end
 
 
@@ -168,7 +168,7 @@ def save_image(url: str, folder: str, timeout: float, max_size: int) -> tuple[st
 
 
 def write_image(kind: str, body: Iterable[bytes], folder: str) -> str:
-    """Write `body` to a new file in `folder`; return its path. Raises WebError if no image."""
+    """Write `body` to a new file in `folder`; return its path. Raises WebError if not an image."""
     if not kind.startswith("image/"):
         raise WebError(f"not an image but {kind}")
     path = os.path.join(folder, secrets.token_hex(8))
@@ -193,13 +193,13 @@ def publish(path: str, folder: str, name: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return `name` as the name of a file on any platform; it may become empty."""
+    """Return `name` made safe as a file name on any platform; it may become empty."""
     name = "".join("_" if c in '/\\:*?"<>|' or escape(c) != c else c for c in name).strip(". ")
     return f"_{name}" if RESERVED.fullmatch(name) else name
 
 
 def fetch_html(url: str, timeout: float, max_size: int) -> tuple[str, str]:
-    """Return where a page was found, and its HTML. Raises WebError, OSError, HTTPException."""
+    """Return the final URL of a page, and its HTML. Raises WebError, OSError, HTTPException."""
     deadline = time.monotonic() + (timeout or float("inf"))
     with open_url(url, timeout) as reply:
         check_reply(reply)
@@ -210,14 +210,14 @@ def fetch_html(url: str, timeout: float, max_size: int) -> tuple[str, str]:
         body = b"".join(read_body(reply, max_size, deadline))
     charset = "".join(re.findall("charset=[\"']?([a-z0-9-]+)", (kind or "").lower())[:1])
     text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
-    # In an attribute, `&copy=1` is no copyright sign, as the library has it (HTML, 13.2.5.73).
+    # The library takes `&copy=1` in a link for a copyright sign; HTML (13.2.5.73) does not.
     return reply.url, re.sub(
         "&([A-Za-z0-9]+[;=]?)", lambda m: m[0] if m[1] in html5 else f"&amp;{m[1]}", text
     )
 
 
 class WebError(ValueError):
-    """A URL that cannot be asked, or a reply that is not what it should be."""
+    """A URL that cannot be requested, or a reply that is not what it should be."""
 
 
 class RedirectHandler(HTTPRedirectHandler):
@@ -237,10 +237,11 @@ class RedirectHandler(HTTPRedirectHandler):
 
 
 def open_url(url: str, timeout: float) -> HTTPResponse:
-    """Ask for `url`, follow redirects, and return the reply.
+    """Request `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
-    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
+    Only http and https are allowed: this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
+    HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
@@ -285,8 +286,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    IncompleteRead if it ends early; TimeoutError after `deadline` (of time.monotonic()), even if
-    bytes still drip in.
+    The HTTPException is IncompleteRead if the body ends early. TimeoutError comes at `deadline`
+    (of time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
@@ -330,10 +331,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -360,7 +361,7 @@ def main(argv: list[str] | None = None) -> int:
     option("url", metavar="URL", help="page with images")
     option("--output-dir", default=".", metavar="DIR", help="default: the current folder")
     option("--all", action="store_true", help="take srcset, <source> and data-src, too")
-    option("--jobs", type=int, default=JOBS, metavar="N", help="at a time (default: %(default)s)")
+    option("--jobs", type=int, default=JOBS, metavar="N", help="at once (default: %(default)s)")
     option(
         "--timeout",
         type=float,

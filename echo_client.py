@@ -1,9 +1,9 @@
 """Echo client: sends messages, and checks that each comes back unchanged.
 
 A message is sent as it is, without a line ending; with --udp as one datagram.
---file sends a whole file and checks every byte; a file in which a line such as
-QUIT may stand needs a server with --raw. --ping measures round trips. -i sends
-the lines that you type and prints the answers: try STATS, TIME, HISTORY, QUIT.
+--file sends a whole file and checks every byte; if a line of it may read QUIT,
+start the server with --raw. --ping measures round trips. -i sends the lines
+that you type and prints the answers: try STATS, TIME, HISTORY, QUIT.
 
 Try it:
 
@@ -87,7 +87,7 @@ def exchange(connection: socket.socket, message: bytes) -> None:
 def exchange_file(connection: socket.socket, path: str) -> int:
     """Send the file `path` and check what comes back meanwhile; return its size. Raises OSError.
 
-    If it only began to read when all is sent, both sides would wait for the other to read.
+    If it sent everything before it reads, both sides would wait for the other to read.
     """
     sent, received = hashlib.sha256(), hashlib.sha256()
     size = 0
@@ -157,7 +157,7 @@ def interact(connection: socket.socket) -> None:
 
 
 def input_lines() -> Iterator[bytes]:
-    """Yield the lines of stdin without their endings; on a terminal with prompt and editing."""
+    """Yield the lines of stdin without their endings; on a terminal, with a prompt."""
     if not sys.stdin:  # closed, by `<&-` for example
         return
     if not sys.stdin.isatty():
@@ -172,7 +172,7 @@ def input_lines() -> Iterator[bytes]:
 
 
 def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
-    """Pass `pieces` on, of `total` bytes in all; on a terminal draw a progress bar on stderr."""
+    """Yield `pieces`, `total` bytes in all; on a terminal, draw a progress bar on stderr."""
     start = drawn = time.monotonic()
     done = 0
     for piece in pieces:
@@ -195,10 +195,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -222,7 +222,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

@@ -179,9 +179,8 @@ def is_auth(line: bytes) -> bool:
 
 def authenticate(line: bytes, client: Client, password: str) -> bytes:
     """Return the reply to AUTH, or to what comes before it. Neither is logged: it may be secret."""
-    if hmac.compare_digest(
-        line, b"AUTH " + os.fsencode(password)
-    ):  # == tells by its time how much is right
+    # Not ==, which takes longer the more of the password is right.
+    if hmac.compare_digest(line, b"AUTH " + os.fsencode(password)):
         client.authenticated = True
         return b"OK\n"
     client.attempts += is_auth(line)
@@ -221,7 +220,7 @@ def echo_datagrams(listener: socket.socket, stop: list[int]) -> None:
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -278,10 +277,10 @@ def hang_up(connection: socket.socket) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -357,7 +356,7 @@ def main(argv: list[str] | None = None) -> int:
         host = escape(host)
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     pin_to_one_core()

@@ -1,8 +1,8 @@
 """E-mail builder: writes messages to files, as they are sent, and reads them.
 
 The lines of the file end in CRLF (RFC 5322, MIME). A value that would smuggle
-in another header, by a line break as it stands or in an encoded word, is
-refused, and so is what is no address.
+in another header, with a line break that is plain or encoded, is refused, and
+so is anything that is not an address.
 
 Try it:
 
@@ -80,7 +80,7 @@ def build(args: argparse.Namespace, body: str) -> bytes:
 
 
 def check_message(data: bytes, more: list[str]) -> bytes:
-    """Return a message as it is. Raises ValueError if it has other headers than it should.
+    """Return `data` as it is. Raises ValueError if it has other headers than it should.
 
     The second lock on the door: whatever came in as a value must not have become a header.
     """
@@ -95,7 +95,7 @@ def check_message(data: bytes, more: list[str]) -> bytes:
 
 
 def parse_message(data: bytes) -> Message:
-    """Return any message; of one part if the library cannot take it apart."""
+    """Return any message, as a single part if the library cannot take it apart."""
     try:
         return email.message_from_bytes(data)
     except (TypeError, ValueError):  # of contradictory parameters, for example
@@ -119,7 +119,7 @@ def decode_words(text: str) -> str:
         result = ""
         for charset, words in groupby(re.findall(WORD, match[0]), lambda word: word[0].lower()):
             data = b"".join(decode_word(encoding, text) for _, encoding, text in words)
-            codec = {"gb2312": "gb18030"}.get(charset, charset)  # whose characters it often has
+            codec = {"gb2312": "gb18030"}.get(charset, charset)  # which mail often means by it
             try:
                 result += data.decode(codec, "replace")
             except (LookupError, ValueError):
@@ -141,7 +141,7 @@ def decode_word(encoding: str, text: str) -> bytes:
 
 
 def leaf_parts(message: Message) -> Iterator[Message]:
-    """Yield the parts of a message that hold something; a message in it is one of them."""
+    """Yield the parts of a message that hold content; an attached message is one of them."""
     if message.get_content_maintype() == "multipart" and message.is_multipart():
         for part in message.get_payload():
             yield from leaf_parts(part) if isinstance(part, Message) else ()
@@ -181,8 +181,8 @@ def read_parts(message: Message) -> tuple[str, list[str]]:
 def check_header(text: str) -> str:
     """Return `text`, unless it could end a header and begin another one: then raise ValueError.
 
-    The character that does so may be encoded (RFC 2047): =?UTF-8?Q?=0A?= is a line break, which
-    EmailMessage of Python 3.11 writes into the header as it is.
+    A line break may be encoded (RFC 2047): =?UTF-8?Q?=0A?= is one, and EmailMessage of Python
+    3.11 writes it into the header as it is.
     """
     meanings = [text]
     with suppress(MessageError, ValueError, LookupError):
@@ -196,7 +196,7 @@ def check_header(text: str) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """Return what `ada@example.com` or `Ada <ada@example.com>` means. Raises ValueError."""
+    """Parse `ada@example.com` or `Ada <ada@example.com>`. Raises ValueError."""
     name, bracket, rest = check_header(text).strip().rpartition("<")
     mailbox = rest.removesuffix(">") if bracket and rest.endswith(">") else text.strip()
     match = MAILBOX.fullmatch(mailbox)
@@ -221,9 +221,9 @@ def parse_address(text: str) -> Address:
 def format_headers(subject: str, sender: Address, to: list[Address], cc: list[Address]) -> bytes:
     """Return the headers of a message that is written now (RFC 5322). Raises ValueError.
 
-    What is not ASCII becomes an encoded word (RFC 2047); but if an address is not ASCII, for
-    which there is no such word, all is UTF-8 (RFC 6532). By hand, since EmailMessage breaks
-    some long names of people in the middle of a word.
+    What is not ASCII becomes an encoded word (RFC 2047). An address cannot: if one is not ASCII,
+    all headers are in UTF-8 (RFC 6532). EmailMessage is not used here, since it breaks some long
+    names in the middle of a word.
     """
     utf8 = not all(address.addr_spec.isascii() for address in [sender, *to, *cc])
 
@@ -264,7 +264,7 @@ def read_stdin() -> str:
 def atomic_write(path: str) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` at the end, or vanishes if an exception is raised.
 
-    Nobody ever sees half a file, and a failure does not cost the old one. Raises OSError.
+    Nobody ever sees half a file, and after a failure the old one is still there. Raises OSError.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a device, such as /dev/stdout
         with open(path, "wb") as file:
@@ -276,7 +276,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
     try:
         with open(temporary, "xb") as file:
             yield file
-        with suppress(OSError):  # there is no old one
+        with suppress(OSError):  # there is no old file
             os.chmod(temporary, os.stat(path).st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException as error:
@@ -294,10 +294,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")

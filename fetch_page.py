@@ -47,7 +47,7 @@ AGENT = "fetch_page/1.0"
 TIMEOUT = 20.0  # seconds
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a page
 PIECE = 64 * 1024  # bytes to read at once
-BEGINNING = 60  # bytes to show of what is no JSON
+BEGINNING = 60  # bytes to show of what is not JSON
 
 
 def fetch_json(url: str, timeout: float, max_size: int) -> dict[str, object]:
@@ -88,7 +88,7 @@ def format_value(value: object) -> str:
 
 
 class WebError(ValueError):
-    """A URL that cannot be asked, or a reply that is not what it should be."""
+    """A URL that cannot be requested, or a reply that is not what it should be."""
 
 
 class RedirectHandler(HTTPRedirectHandler):
@@ -108,10 +108,11 @@ class RedirectHandler(HTTPRedirectHandler):
 
 
 def open_url(url: str, timeout: float) -> HTTPResponse:
-    """Ask for `url`, follow redirects, and return the reply.
+    """Request `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
-    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
+    Only http and https are allowed: this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
+    HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
@@ -156,8 +157,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    IncompleteRead if it ends early; TimeoutError after `deadline` (of time.monotonic()), even if
-    bytes still drip in.
+    The HTTPException is IncompleteRead if the body ends early. TimeoutError comes at `deadline`
+    (of time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
@@ -201,10 +202,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")

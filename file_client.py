@@ -1,7 +1,7 @@
 """File client: fetches files from a file server, whole or not at all.
 
-A file is written under another name until it is complete; one that is here
-already is replaced only with --force. Names are as --list shows them: control
+A file is written under another name until it is complete; a file that exists
+is replaced only with --force. Names are as --list shows them: control
 characters and backslashes as in a Python string. Files are put into the
 current folder, whatever folder they are in on the server.
 
@@ -11,7 +11,7 @@ Try it:
     python3 file_server.py --directory files
     python3 file_client.py hello.txt --verify  # in another terminal
 
-Left out: what was fetched before the connection broke is fetched again.
+Left out: resuming. After a broken connection, start again.
 
 Experiment:
 
@@ -40,7 +40,7 @@ TIMEOUT = 60.0  # seconds without a byte
 PIECE = 64 * 1024  # bytes of a file to read at once
 MAX_LINE = 64 * 1024  # bytes of a reply
 MAX_NAME = 255  # bytes, on most file systems
-# Names that Windows keeps for devices.
+# Names that Windows reserves for devices.
 RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE
 )
@@ -72,7 +72,7 @@ def target_path(text: str, output: str | None) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return `name` as the name of a file on any platform; it may become empty."""
+    """Return `name` made safe as a file name on any platform; it may become empty."""
     name = "".join("_" if c in '/\\:*?"<>|' or escape(c) != c else c for c in name).strip(". ")
     return f"_{name}" if RESERVED.fullmatch(name) else name
 
@@ -118,7 +118,7 @@ def read_pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
-    """Write the file that comes next to `path`; return its size. Raises OSError."""
+    """Write the next file of `stream` to `path`; return its size. Raises OSError."""
     try:
         size = int(read_reply(stream, "[0-9]{1,18}"))
     except Refused:
@@ -194,7 +194,7 @@ def print_list(connection: socket.socket) -> None:
 def atomic_write(path: str) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` at the end, or vanishes if an exception is raised.
 
-    Nobody ever sees half a file, and a failure does not cost the old one. Raises OSError.
+    Nobody ever sees half a file, and after a failure the old one is still there. Raises OSError.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a device, such as /dev/stdout
         with open(path, "wb") as file:
@@ -206,7 +206,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
     try:
         with open(temporary, "xb") as file:
             yield file
-        with suppress(OSError):  # there is no old one
+        with suppress(OSError):  # there is no old file
             os.chmod(temporary, os.stat(path).st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException as error:
@@ -218,7 +218,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
 
 
 def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
-    """Pass `pieces` on, of `total` bytes in all; on a terminal draw a progress bar on stderr."""
+    """Yield `pieces`, `total` bytes in all; on a terminal, draw a progress bar on stderr."""
     start = drawn = time.monotonic()
     done = 0
     for piece in pieces:
@@ -241,10 +241,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -268,7 +268,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130
@@ -301,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(args.names) > 1 and args.output and not os.path.isdir(args.output):
         parser.error("several files need a folder as --output")
     with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the half file goes
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removes the unfinished file
     try:
         with socket.create_connection((args.host, args.port), args.timeout or None) as connection:
             if args.list:

@@ -95,15 +95,15 @@ def open_file(root: str, text: str) -> BinaryIO:
     Raises another OSError if the server is out of file descriptors.
     """
 
-    def no_wait(path: str, flags: int) -> int:  # for a writer, if the file is a FIFO by now
+    def no_wait(path: str, flags: int) -> int:  # else open() of a FIFO would wait for a writer
         return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with ExitStack() as stack:  # closes the file on all ways out but one
+    with ExitStack() as stack:  # closes the file, unless it is returned
         try:
             name = decode_name(text)
             path = local_path(root, name)
             file = stack.enter_context(open(path, "rb", opener=no_wait))
-            # Between check and open() somebody may have put a link there: check what is open.
+            # Somebody may have put a link there since the check: compare with what is open.
             if os.path.samestat(os.fstat(file.fileno()), os.stat(local_path(root, name))):
                 stack.pop_all()
                 return file
@@ -178,7 +178,7 @@ def handle_client(connection: socket.socket, address: Address, root: str, timeou
             requests = "GET name, HASH name, LIST or QUIT"
             reply = f"ERROR not a request: '{escape(text[:80])}'; send {requests}"
         data = f"{reply}\n".encode()
-        for start in range(0, len(data), PIECE):  # the timeout is for a piece, not for a long list
+        for start in range(0, len(data), PIECE):  # the timeout applies to each piece
             connection.sendall(data[start : start + PIECE])
     return f"files sent: {count}"
 
@@ -187,7 +187,7 @@ def handle_client(connection: socket.socket, address: Address, root: str, timeou
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -246,8 +246,8 @@ def hang_up(connection: socket.socket) -> None:
 def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[bytes]:
     """Yield each line without its LF or CRLF, however it was cut into pieces on the way.
 
-    The last line may lack its ending. A line longer than MAX_LINE is cut, but still longer than
-    that. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
+    The last line may lack its ending. A line longer than MAX_LINE is cut, but stays longer than
+    MAX_LINE. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
     """
     with connection.makefile("rb") as stream:
         try:
@@ -262,10 +262,10 @@ def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[byte
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -315,7 +315,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener:

@@ -42,7 +42,7 @@ CLOSED = "ftp.debian.org closed its FTP service in 2017; try --host ftp.gnu.org 
 
 
 class FtpError(OSError):
-    """The server refused something, or is no FTP server."""
+    """The server refused something, or is not an FTP server."""
 
 
 def decode_bytes(name: bytes) -> str:
@@ -135,7 +135,7 @@ def connect(host: str, port: int, timeout: float, tls: bool) -> ftplib.FTP:
     if tls:
         ftp: ftplib.FTP = OneSession(context=ssl.create_default_context(), encoding="latin-1")
     else:
-        ftp = ftplib.FTP(encoding="latin-1")  # which takes any byte; decode_bytes() knows better
+        ftp = ftplib.FTP(encoding="latin-1")  # any byte is valid; decode_bytes() decodes
     lines = iter(range(MAX_LINES))
     getline = ftp.getline
 
@@ -192,10 +192,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -219,7 +219,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

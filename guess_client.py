@@ -85,7 +85,7 @@ def bisect(greeting: str, send_guess: Callable[[bytes], str]) -> bool:
 
 
 def input_lines() -> Iterator[bytes]:
-    """Yield the lines of stdin without their endings; on a terminal with prompt and editing."""
+    """Yield the lines of stdin without their endings; on a terminal, with a prompt."""
     if not sys.stdin:  # closed, by `<&-` for example
         return
     if not sys.stdin.isatty():
@@ -106,10 +106,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -133,7 +133,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

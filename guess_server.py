@@ -19,7 +19,7 @@ Try it:
     python3 guess_server.py --number 42
     nc localhost 9003  # in another terminal
 
-Left out: a player who loses the connection starts anew.
+Left out: a player who loses the connection starts again.
 
 Experiment:
 
@@ -46,7 +46,7 @@ from typing import Any
 HOST, PORT = "localhost", 9003
 TIMEOUT = 300.0  # seconds without a guess
 MAX_LINE = 100  # bytes
-FARTHEST = 10**18  # from 0, of --low and --high
+FARTHEST = 10**18  # largest absolute value of --low and --high
 
 Address = tuple[Any, ...]  # (host, port), and two more values for IPv6
 
@@ -103,7 +103,7 @@ def handle_client(connection: socket.socket, address: Address, args: argparse.Na
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -162,8 +162,8 @@ def hang_up(connection: socket.socket) -> None:
 def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[bytes]:
     """Yield each line without its LF or CRLF, however it was cut into pieces on the way.
 
-    The last line may lack its ending. A line longer than MAX_LINE is cut, but still longer than
-    that. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
+    The last line may lack its ending. A line longer than MAX_LINE is cut, but stays longer than
+    MAX_LINE. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
     """
     with connection.makefile("rb") as stream:
         try:
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     option("--low", type=int, default=1, metavar="N", help="smallest number (default: %(default)s)")
     option("--high", type=int, default=100, metavar="N", help="largest one (default: %(default)s)")
     option("--number", type=int, metavar="N", help="the number to guess (default: a random one)")
-    option("--max-guesses", type=int, metavar="N", help="guesses for each client (default: any)")
+    option("--max-guesses", type=int, metavar="N", help="guesses per client (default: no limit)")
     args = parser.parse_args(argv)
     if not (args.host and 0 <= args.port <= 65535 and 0 <= args.timeout <= 1e6):
         parser.error(
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener:

@@ -3,9 +3,9 @@
 A folder is shown as its index.html, or else as a list of what is in it. A
 client may ask for a part of a file (Range), so that a browser can seek in a
 video and `curl -C -` can resume, or for a file only if it is newer
-(If-Modified-Since). Connections are kept open between requests. What leads out
-of the folder, such as a symbolic link, is not found, and neither is anything
-but files and folders. RFC 9110 and RFC 9112.
+(If-Modified-Since). Connections are kept open between requests. Only files and
+folders are shown, and no symbolic link leads out of the folder. RFC 9110 and
+RFC 9112.
 
 Try it:
 
@@ -131,7 +131,7 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def precondition(headers: Message, modified: float) -> HTTPStatus | None:
-    """Return the status of a request whose conditions do not hold (RFC 9110, 13.2.2).
+    """Return the status for a request whose conditions do not hold (RFC 9110, 13.2.2).
 
     `modified` is in seconds since 1970. As we send no ETag, only "*" matches a file.
     """
@@ -168,7 +168,7 @@ def list_folder(root: str, folder: str) -> str:
                 if entry.is_symlink():
                     path = real_path(root, entry.path)
                     if os.path.commonpath([folder, path]) == path:
-                        continue  # back up: who follows all links would never come to an end
+                        continue  # a loop: who follows all links would never finish
                 status = entry.stat()
                 is_file = stat.S_ISREG(status.st_mode)
                 if is_file or stat.S_ISDIR(status.st_mode):
@@ -214,7 +214,7 @@ def format_row(name: str, is_file: bool, status: os.stat_result) -> str:
 
 
 def mtime(status: os.stat_result) -> float:
-    """Return when a file was changed, in seconds since 1970, or the nearest date to be shown."""
+    """Return when a file was changed, in seconds since 1970, or the nearest time to be shown."""
     return min(max(status.st_mtime, 0), LATEST)
 
 
@@ -241,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # HTTP/0.9, as it is set, has no place for errors
+    default_request_version = "HTTP/1.0"  # HTTP/0.9, the default, has no place for errors
     server_version = "http_server/2.0"
     sys_version = ""
     wbufsize = BUFFER
@@ -256,9 +256,8 @@ class Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         """Parse a request; return whether it is one."""
         line = self.raw_requestline
-        if (
-            not line.endswith(b"\n") or not line.strip()
-        ):  # cut off; or to be ignored (RFC 9112, 2.2)
+        # Without its end the line was cut off; an empty one is ignored (RFC 9112, 2.2).
+        if not line.endswith(b"\n") or not line.strip():
             self.close_connection = bool(line.strip())
             return False
         self.requests += 1
@@ -272,7 +271,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body that is not read must not be the next request
+            self.close_connection = True  # an unread body must not become the next request
         target, mark, query = re.sub("^https?://[^/?]*", "", self.path, flags=re.I).partition("?")
         try:
             path = locate(self.root, target)
@@ -363,7 +362,7 @@ def handle_client(connection: socket.socket, address: Address, root: str, timeou
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -420,10 +419,10 @@ def hang_up(connection: socket.socket) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -473,7 +472,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener:

@@ -33,8 +33,8 @@ PIECE = 64 * 1024  # bytes to send at once
 def make_request(text: str, key: str) -> bytes:
     """Return the line that asks for the value of `key` in the JSON object `text`.
 
-    Raises ValueError if it is none; RecursionError. The text is sent as it stands, so that its
-    numbers keep all their digits; a line break in it can only be whitespace.
+    Raises ValueError if it is not one, or RecursionError. The text is sent as it stands, so that
+    its numbers keep all their digits; a line break in it can only be whitespace.
     """
     data = json.loads(text)
     if not isinstance(data, dict):
@@ -46,7 +46,7 @@ def make_request(text: str, key: str) -> bytes:
 
 def talk(connection: socket.socket, request: bytes, key: str) -> Any:
     """Send a request for `key`; return its value. Raises OSError or LookupError."""
-    for start in range(0, len(request), PIECE):  # the timeout is for a piece
+    for start in range(0, len(request), PIECE):  # the timeout applies to each piece
         connection.sendall(request[start : start + PIECE])
     with connection.makefile("rb") as stream:
         line = stream.readline(MAX_REPLY)
@@ -89,10 +89,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -116,7 +116,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

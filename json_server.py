@@ -8,7 +8,7 @@
     S: {"error": "not an object"}
 
 One JSON object per line (RFC 8259, UTF-8, up to 16 MiB, ended by LF or CRLF),
-one reply per line. A value may be null; of a repeated name the last counts.
+one reply per line. A value may be null; the last of two equal names counts.
 NaN, Infinity and numbers that Python could not give back exactly are refused.
 
 Try it:
@@ -16,7 +16,7 @@ Try it:
     python3 json_server.py
     python3 json_client.py data.json name  # in another terminal
 
-Left out: nothing is remembered from one request to the next.
+Left out: a memory. Each request brings its own dictionary.
 
 Experiment:
 
@@ -110,7 +110,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
     count = 0
     for line in read_lines(connection, b'{"error": "timeout"}\n'):
         reply = f"{answer(line)}\n".encode()
-        for start in range(0, len(reply), PIECE):  # the timeout is for a piece, not for 16 MiB
+        for start in range(0, len(reply), PIECE):  # the timeout applies to each piece
             connection.sendall(reply[start : start + PIECE])
         count += 1
     return f"requests: {count}"
@@ -120,7 +120,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -179,8 +179,8 @@ def hang_up(connection: socket.socket) -> None:
 def read_lines(connection: socket.socket, timeout_reply: bytes) -> Iterator[bytes]:
     """Yield each line without its LF or CRLF, however it was cut into pieces on the way.
 
-    The last line may lack its ending. A line longer than MAX_LINE is cut, but still longer than
-    that. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
+    The last line may lack its ending. A line longer than MAX_LINE is cut, but stays longer than
+    MAX_LINE. An idle client gets `timeout_reply` before TimeoutError is raised. Raises OSError.
     """
     with connection.makefile("rb") as stream:
         try:
@@ -227,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener:

@@ -53,9 +53,9 @@ SUFFIX = ".txt"
 AGENT = "list_text_files/1.0"
 TIMEOUT = 20.0  # seconds in all
 MAX_SIZE = 16 * 1024 * 1024  # bytes of a page
-MAX_DEPTH = 40  # folders: some servers list folders without end
+MAX_DEPTH = 40  # folders: some servers list new ones without end
 PIECE = 64 * 1024  # bytes to read at once
-# Other charsets are not for the web, and some of Python's take a time that grows quadratically.
+# Other charsets are not for the web, and some of Python's decoders take quadratic time.
 CHARSETS = re.compile(
     "us-ascii|utf-(8|16)|iso-8859-1?[1-9]|windows-125[0-8]|koi8-r|gb18030|gbk|big5|euc-(jp|kr)"
     "|shift_jis"
@@ -63,7 +63,7 @@ CHARSETS = re.compile(
 
 
 class Links(HTMLParser):
-    """Collects in `urls` where the links of a page lead, absolute."""
+    """Collects the targets of the links of a page in `urls`, absolute."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag in ("textarea", "title"):
-            self.set_cdata_mode(tag)  # what is in them is text
+            self.set_cdata_mode(tag)  # their content is text
         names = [value for name, value in attributes if name == "href" and value]
         target = names[0].strip() if names else ""
         with suppress(ValueError):  # a broken link
@@ -147,7 +147,7 @@ def find_files(
 
 
 def fetch_html(url: str, timeout: float, max_size: int) -> tuple[str, str]:
-    """Return where a page was found, and its HTML. Raises WebError, OSError, HTTPException."""
+    """Return the final URL of a page, and its HTML. Raises WebError, OSError, HTTPException."""
     deadline = time.monotonic() + (timeout or float("inf"))
     with open_url(url, timeout) as reply:
         check_reply(reply)
@@ -158,14 +158,14 @@ def fetch_html(url: str, timeout: float, max_size: int) -> tuple[str, str]:
         body = b"".join(read_body(reply, max_size, deadline))
     charset = "".join(re.findall("charset=[\"']?([a-z0-9-]+)", (kind or "").lower())[:1])
     text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
-    # In an attribute, `&copy=1` is no copyright sign, as the library has it (HTML, 13.2.5.73).
+    # The library takes `&copy=1` in a link for a copyright sign; HTML (13.2.5.73) does not.
     return reply.url, re.sub(
         "&([A-Za-z0-9]+[;=]?)", lambda m: m[0] if m[1] in html5 else f"&amp;{m[1]}", text
     )
 
 
 class WebError(ValueError):
-    """A URL that cannot be asked, or a reply that is not what it should be."""
+    """A URL that cannot be requested, or a reply that is not what it should be."""
 
 
 class RedirectHandler(HTTPRedirectHandler):
@@ -185,10 +185,11 @@ class RedirectHandler(HTTPRedirectHandler):
 
 
 def open_url(url: str, timeout: float) -> HTTPResponse:
-    """Ask for `url`, follow redirects, and return the reply.
+    """Request `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
-    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
+    Only http and https are allowed: this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
+    HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
@@ -233,8 +234,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    IncompleteRead if it ends early; TimeoutError after `deadline` (of time.monotonic()), even if
-    bytes still drip in.
+    The HTTPException is IncompleteRead if the body ends early. TimeoutError comes at `deadline`
+    (of time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
@@ -278,10 +279,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")

@@ -67,7 +67,7 @@ MAILBOX = re.compile(rf"({ATOM}(?:\.{ATOM})*)@({LABEL}(?:\.{LABEL})*|\[[0-9A-Fa-
 
 
 class SmtpError(OSError):
-    """The server refused something, with that code, or is no mail server (code 0)."""
+    """The server refused something, with that code, or is not a mail server (code 0)."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -93,7 +93,7 @@ class Dialogue:
             print(f"{side}: {escape(self.mask(line))}", file=sys.stderr)
 
     def read_line(self, deadline: float) -> str:
-        """Return the next line. Raises OSError; a server that sends byte by byte wins no time."""
+        """Return the next line. Raises OSError. Sending byte by byte gains a server no time."""
         while (end := self.buffer.find(b"\n")) < 0 and len(self.buffer) < MAX_LINE:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -239,7 +239,7 @@ def talk(
             dialogue.send_command("DATA", 354)
             dialogue.log("C", f"(a message of {len(message)} bytes)")
             wire = on_the_wire(message)
-            for start in range(0, len(wire), PIECE):  # the timeout is for a piece
+            for start in range(0, len(wire), PIECE):  # the timeout applies to each piece
                 dialogue.send(wire[start : start + PIECE])
             dialogue.read_reply(250)
     except OSError:
@@ -260,8 +260,8 @@ def compose(sender: Address, to: list[Address], subject: str, body: str) -> byte
 def check_header(text: str) -> str:
     """Return `text`, unless it could end a header and begin another one: then raise ValueError.
 
-    The character that does so may be encoded (RFC 2047): =?UTF-8?Q?=0A?= is a line break, which
-    EmailMessage of Python 3.11 writes into the header as it is.
+    A line break may be encoded (RFC 2047): =?UTF-8?Q?=0A?= is one, and EmailMessage of Python
+    3.11 writes it into the header as it is.
     """
     meanings = [text]
     with suppress(MessageError, ValueError, LookupError):
@@ -275,7 +275,7 @@ def check_header(text: str) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """Return what `ada@example.com` or `Ada <ada@example.com>` means. Raises ValueError."""
+    """Parse `ada@example.com` or `Ada <ada@example.com>`. Raises ValueError."""
     name, bracket, rest = check_header(text).strip().rpartition("<")
     mailbox = rest.removesuffix(">") if bracket and rest.endswith(">") else text.strip()
     match = MAILBOX.fullmatch(mailbox)
@@ -300,9 +300,9 @@ def parse_address(text: str) -> Address:
 def format_headers(subject: str, sender: Address, to: list[Address], cc: list[Address]) -> bytes:
     """Return the headers of a message that is written now (RFC 5322). Raises ValueError.
 
-    What is not ASCII becomes an encoded word (RFC 2047); but if an address is not ASCII, for
-    which there is no such word, all is UTF-8 (RFC 6532). By hand, since EmailMessage breaks
-    some long names of people in the middle of a word.
+    What is not ASCII becomes an encoded word (RFC 2047). An address cannot: if one is not ASCII,
+    all headers are in UTF-8 (RFC 6532). EmailMessage is not used here, since it breaks some long
+    names in the middle of a word.
     """
     utf8 = not all(address.addr_spec.isascii() for address in [sender, *to, *cc])
 
@@ -346,10 +346,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -373,7 +373,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

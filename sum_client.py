@@ -34,12 +34,12 @@ PIECE = 64 * 1024  # bytes of stdin to read at once
 def wire_format(number: bytes) -> bytes:
     """Return `number` as it is sent."""
     text = re.sub(rb"^([-+]?)\.", rb"\g<1>0.", number.strip())  # a leading "." would end the list
-    return text.replace(b"|", b"?") + b"|"  # "1|2" is no number, and must not become two
+    return text.replace(b"|", b"?") + b"|"  # "1|2" is not a number, and must not become two
 
 
 def talk(connection: socket.socket, batches: Iterable[list[bytes]]) -> None:
-    """Send the numbers and print their sum. Raises OSError, also for an answer that is no sum."""
-    with suppress(BrokenPipeError, ConnectionResetError):  # the server has refused one: it says so
+    """Send the numbers and print their sum. Raises OSError, also if the answer is not a sum."""
+    with suppress(BrokenPipeError, ConnectionResetError):  # it refused one, and says so
         for numbers in batches:
             connection.sendall(b"".join(map(wire_format, numbers)))
         connection.sendall(b".")
@@ -62,7 +62,7 @@ def read_words() -> Iterator[list[bytes]]:
     rest = b""
     while piece := stdin.read1(PIECE):
         words = (rest + piece).split()
-        rest = b"" if piece[-1:].isspace() or not words else words.pop()  # it may go on
+        rest = b"" if piece[-1:].isspace() or not words else words.pop()  # the last word may go on
         yield words
     yield rest.split()
 
@@ -77,10 +77,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -104,7 +104,7 @@ def describe_error(error: Exception) -> str:
 
 
 def interrupted() -> int:
-    """Return the exit status for Ctrl-C; on a terminal, end the line in which "^C" stands."""
+    """Return the exit status for Ctrl-C; on a terminal, end the line that shows "^C"."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return 130

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 def read_numbers(stream: BinaryIO) -> Iterator[Decimal]:
     """Yield the numbers of the list.
 
-    Raises ValueError if something is not a number, or the end is missing; OSError.
+    Raises ValueError if something is not a number or the end is missing; OSError.
     """
     text = bytearray()
     while byte := stream.read(1):  # from a buffer, into which recv() puts whatever has arrived
@@ -103,7 +103,7 @@ def handle_client(connection: socket.socket, address: Address, timeout: float) -
 
 MAX_CLIENTS = 5000  # at once; the next one waits until one leaves
 POLL = 0.05  # seconds: accept() cannot notice `stop`, so it gives up this often to check
-LINGER = 1.0  # seconds to wait for the client to close, too
+LINGER = 1.0  # seconds to wait for the client to close its side
 
 
 def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list[int]) -> None:
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener:

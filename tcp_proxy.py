@@ -201,7 +201,8 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
 
     asyncio.get_running_loop().set_exception_handler(report)
     server = await asyncio.start_server(run_client, sock=listener, limit=PIECE, backlog=1)
-    # Not as `backlog`: without file descriptors asyncio would fail and log so many times a second.
+    # Not as `backlog`: asyncio calls accept() that often in a row, and without file descriptors it
+    # would fail and log each time.
     listener.listen(MAX_WAITING)
     try:
         await asyncio.Event().wait()
@@ -213,10 +214,10 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")

@@ -10,8 +10,8 @@ Try it:
     python3 udp_logger.py
     python3 udp_sender.py localhost 9007 Hello  # in another terminal
 
-Left out: UDP has no reply, so a sender does not learn what was lost on the
-way; the number that the kernel had to drop is reported at the end.
+Left out: replies, which UDP does not have. A sender does not learn what was
+lost; how many datagrams the kernel had to drop is reported at the end.
 
 Experiment:
 
@@ -89,7 +89,7 @@ def log_datagrams(
                 break
             select.select([listener], [], [], POLL)
             continue
-        except OSError as problem:  # on Windows, that an earlier reply found nobody
+        except OSError as problem:  # of one datagram only
             log.info("Cannot receive: %s", problem)
             continue
         received += 1
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         default=BUFFER,
         metavar="BYTES",
-        help="that may wait in the kernel (default: %(default)s)",
+        help="receive buffer in the kernel (default: %(default)s)",
     )
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")
-    stop: list[int] = []  # no KeyboardInterrupt, which a second Ctrl-C would raise in the clean-up
+    stop: list[int] = []  # not KeyboardInterrupt: a second Ctrl-C would raise it in the clean-up
     for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         signal.signal(number, lambda number, _: stop.append(number))
     with listener, file:

@@ -112,7 +112,7 @@ def split_fragments(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 class WebError(ValueError):
-    """A URL that cannot be asked, or a reply that is not what it should be."""
+    """A URL that cannot be requested, or a reply that is not what it should be."""
 
 
 class RedirectHandler(HTTPRedirectHandler):
@@ -132,10 +132,11 @@ class RedirectHandler(HTTPRedirectHandler):
 
 
 def open_url(url: str, timeout: float) -> HTTPResponse:
-    """Ask for `url`, follow redirects, and return the reply.
+    """Request `url`, follow redirects, and return the reply.
 
-    Only http and https can be reached, as this opener has no handlers for file:, ftp: and data:.
-    `timeout` is the longest silence in seconds (0: any). Raises WebError, OSError, HTTPException.
+    Only http and https are allowed: this opener has no handlers for file:, ftp: and data:.
+    `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
+    HTTPException.
     """
     opener = OpenerDirector()
     opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
@@ -171,8 +172,8 @@ def to_ascii(url: str) -> str:
 def read_body(reply: HTTPResponse, max_size: float, deadline: float) -> Iterator[bytes]:
     """Yield the body of a reply in pieces. Raises WebError, OSError, HTTPException.
 
-    IncompleteRead if it ends early; TimeoutError after `deadline` (of time.monotonic()), even if
-    bytes still drip in.
+    The HTTPException is IncompleteRead if the body ends early. TimeoutError comes at `deadline`
+    (of time.monotonic()), even if bytes still arrive one by one.
     """
     size, left = 0, reply.length
     while piece := reply.read1(PIECE if left is None else min(PIECE, left)):
@@ -213,7 +214,7 @@ def describe_web_error(error: Exception) -> str:
 def atomic_write(path: str) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` at the end, or vanishes if an exception is raised.
 
-    Nobody ever sees half a file, and a failure does not cost the old one. Raises OSError.
+    Nobody ever sees half a file, and after a failure the old one is still there. Raises OSError.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a device, such as /dev/stdout
         with open(path, "wb") as file:
@@ -225,7 +226,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
     try:
         with open(temporary, "xb") as file:
             yield file
-        with suppress(OSError):  # there is no old one
+        with suppress(OSError):  # there is no old file
             os.chmod(temporary, os.stat(path).st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException as error:
@@ -237,7 +238,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
 
 
 def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
-    """Pass `pieces` on, of `total` bytes in all; on a terminal draw a progress bar on stderr."""
+    """Yield `pieces`, `total` bytes in all; on a terminal, draw a progress bar on stderr."""
     start = drawn = time.monotonic()
     done = 0
     for piece in pieces:
@@ -254,10 +255,10 @@ def progress(pieces: Iterable[bytes], total: int) -> Iterator[bytes]:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -287,11 +288,11 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 <= args.timeout <= 1e6:
         parser.error("--timeout must be from 0 to 1000000")
     with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the half file goes
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removes the unfinished file
     line, where = "", args.url
     try:
         lines = report(args.url, args.timeout)
-        first = next(lines)  # without any reply there is no file, and no old one is lost
+        first = next(lines)  # without a reply, the old report stays
         where = args.output
         with atomic_write(args.output) as file:
             for line in chain([first], lines):

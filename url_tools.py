@@ -66,7 +66,7 @@ def set_param(url: str, name: str, value: str) -> str:
     head, query, tail = split_url(url)
     parts = []
     found = False
-    if name in query or "%" in query or "+" in query:  # else it cannot be there: twice as fast
+    if name in query or "%" in query or "+" in query:  # else it is not there: twice as fast
         for part in query.split("&"):
             key = part.partition("=")[0]
             if not part or decode(key) != name:
@@ -108,14 +108,14 @@ def decode(text: str) -> str:
 
 
 def encode(text: str) -> str:
-    """Return `text` so that it may stand in a query."""
+    """Return `text` percent-encoded for a query."""
     if text.isalnum() and text.isascii():
         return text
     return quote(text, safe="", errors="surrogateescape")
 
 
 def describe(url: str) -> dict[str, object]:
-    """Return the parts of `url` by their names. Raises ValueError if it is no URL."""
+    """Return the parts of `url` by their names. Raises ValueError if it is not a URL."""
     match = URL.match(url)
     if not match or not (match["host"] or match["scheme"] == "file"):
         raise ValueError("expected a scheme and a host, as in https://example.org/")
@@ -167,10 +167,10 @@ def print_line(line: str | bytes) -> None:
 
 
 def escape(text: str | bytes) -> str:
-    """Return `text` with backslash escapes for all that could steer a terminal or forge a line.
+    """Return `text` with backslash escapes for all that could control a terminal or forge a line.
 
-    str.isprintable() is not the test: it refuses spaces that Japanese and French use, and the
-    joiners of Persian and of emoji.
+    Not by str.isprintable(): it rejects spaces that Japanese and French use, and the joiners of
+    Persian and of emoji.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     step("--all", type=lambda name: ("all", name), metavar="NAME", help="print all its values")
     step("--set", type=partial(parse_pair, "set"), metavar="NAME=VALUE", help="add or replace it")
     step("--append", type=partial(parse_pair, "append"), metavar="NAME=VALUE", help="add it again")
-    step("--remove", type=lambda name: ("remove", name), metavar="NAME", help="remove all of it")
+    step("--remove", type=lambda name: ("remove", name), metavar="NAME", help="remove every value")
     parser.add_argument("--json", action="store_true", help="print the parts of the URL")
     args = parser.parse_args(argv)
     if args.url is None and (args.steps or args.json):

@@ -1,9 +1,10 @@
 """How fast the scripts are, beside what people use instead: a benchmark, not a test.
 
-    python tests/bench.py [NAME ...] [--rounds 5] [--json]
+    python tests/bench.py [NAME ...] [--rounds 5] [--json | --markdown]
 
-Ours and the peers take turns in each round, so that a noisy machine disturbs all alike. A ratio over 1 means that
-ours is better; it is the median of the rounds' ratios. Behind it stands what both measured.
+Ours and the peers take turns in each round, so that a noisy machine disturbs all alike. A ratio
+over 1 means that ours is better; it is the median of the rounds' ratios. Behind it stands what both
+measured. --markdown writes docs/benchmarks.md, docs/speed.svg, and the README's chart and table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+
+from bench_pages import Row, describe_machine, format_row, format_table, write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = Path(tempfile.gettempdir()) / "network-exercises-load"
@@ -41,17 +43,6 @@ MEMORY = "/dev/shm"  # a folder without a disk, on Linux
 Commands = dict[str, "list[str] | None"]
 
 
-class Row(NamedTuple):
-    """One comparison. `ratio` is None where the peer is missing."""
-
-    name: str
-    unit: str
-    peer: str
-    ratio: float | None
-    ours: list[float]
-    theirs: list[float]
-
-
 # What every benchmark needs
 
 
@@ -61,7 +52,7 @@ def script(name: str, *options: str) -> list[str]:
 
 
 def python(code: str) -> list[str]:
-    """Return the command that runs a Python server of a few lines, which announces its port as ours do."""
+    """Return the command for a short Python server that announces its port as ours do."""
     return [sys.executable, "-c", textwrap.dedent(code)]
 
 
@@ -72,7 +63,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: list[str]) -> Iterator[tuple[int, int]]:
-    """Run a server; yield its port and its process id. PORT in a command is replaced by a free port."""
+    """Run a server; yield its port and process id. PORT in a command becomes a free port."""
     port = free_port()
     process = subprocess.Popen(
         [word.replace("PORT", str(port)) for word in command],
@@ -110,13 +101,22 @@ def wait_for(port: int) -> None:
 def load(kind: str, *words: object) -> float:
     """Run the load generator on the port that is the last word; return the figure it prints."""
     command = [str(LOAD), kind, str(words[-1]), *map(str, words[:-1])]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout)
+    return float(
+        subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+        ).stdout
+    )
 
 
 def compare(
-    name: str, unit: str, commands: Commands, measure: Callable[[int], float], rounds: int, tool: str | Path = LOAD
+    name: str,
+    unit: str,
+    commands: Commands,
+    measure: Callable[[int], float],
+    rounds: int,
+    tool: str | Path = LOAD,
 ) -> list[Row]:
-    """Measure all servers in turn, `rounds` times, with the program `tool`; return a row for each peer of ours."""
+    """Measure all servers in turn with the program `tool`; return a row for each peer of ours."""
     figures: dict[str, list[float]] = {peer: [] for peer in commands}
     if not shutil.which(tool):
         return rows_of(f"{name} (no {tool} here)", unit, figures)
@@ -135,12 +135,19 @@ def compare(
 def rows_of(name: str, unit: str, figures: dict[str, list[float]], less: bool = False) -> list[Row]:
     """Return a row for each peer of ours; `less` is better, or else more."""
     ours = figures.pop(OURS)
-    pairs = {peer: ratio(theirs, ours) if less else ratio(ours, theirs) for peer, theirs in figures.items()}
+    pairs = {
+        peer: ratio(theirs, ours) if less else ratio(ours, theirs)
+        for peer, theirs in figures.items()
+    }
     return [Row(name, unit, peer, pairs[peer], ours, theirs) for peer, theirs in figures.items()]
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if ours and theirs else None
+    return (
+        statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        if ours and theirs
+        else None
+    )
 
 
 # The echo server
@@ -188,7 +195,7 @@ SOCKETSERVER = python("""
 """)
 
 ECHO_SERVERS: Commands = {
-    OURS: script("echo_server.py", "--max-clients", "10000"),
+    OURS: script("echo_server.py"),
     "C, epoll": [str(LOAD), "serve"],
     "socat": ["socat", "TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096", "PIPE"],
     "ncat": ["ncat", "-l", "127.0.0.1", "PORT", "-k", "-m", "10000", "-e", "/bin/cat"],
@@ -204,11 +211,31 @@ def echo(rounds: int) -> list[Row]:
     in_bulk = {name: command for name, command in everybody.items() if name != "ncat"}  # it stalls
     without_commands = {OURS: script("echo_server.py", "--raw"), "C, epoll": everybody["C, epoll"]}
     return [
-        *compare("echo, 1 connection", "lines/s", everybody, partial(load, "lines", 1, SECONDS, LINE), rounds),
-        *compare("echo, 50 connections", "lines/s", everybody, partial(load, "lines", 50, SECONDS, LINE), rounds),
+        *compare(
+            "echo, 1 connection",
+            "lines/s",
+            everybody,
+            partial(load, "lines", 1, SECONDS, LINE),
+            rounds,
+        ),
+        *compare(
+            "echo, 50 connections",
+            "lines/s",
+            everybody,
+            partial(load, "lines", 50, SECONDS, LINE),
+            rounds,
+        ),
         *compare("echo, 256 MiB", "MB/s", in_bulk, partial(load, "bulk", 256), rounds),
-        *compare("echo, 256 MiB, --raw", "MB/s", without_commands, partial(load, "bulk", 256), rounds),
-        *compare("echo, connect and close", "1/s", everybody, partial(load, "connect", SECONDS, LINE), rounds),
+        *compare(
+            "echo, 256 MiB, --raw", "MB/s", without_commands, partial(load, "bulk", 256), rounds
+        ),
+        *compare(
+            "echo, connect and close",
+            "1/s",
+            everybody,
+            partial(load, "connect", SECONDS, LINE),
+            rounds,
+        ),
         *idle(rounds),
     ]
 
@@ -252,13 +279,31 @@ def p99(port: int, count: int = 3000) -> float:
 
 # The calculator
 
-WHOLE = ["2 + 3", "2 + 3 * 4 - 5", "(17 + 4) * (9 - 2) % 10", "2 ** 10 // 7", "-(3 - 12) * 4", "1000000 * 1000000 + 1"]
-MIXED = [*WHOLE, "0.1 + 0.2", "1.5 * 4 - 2.25", "22 / 7", "3.14 * 2 ** 2", "(1.1 + 2.2) / 3", "100 / 8"]
+WHOLE = [
+    "2 + 3",
+    "2 + 3 * 4 - 5",
+    "(17 + 4) * (9 - 2) % 10",
+    "2 ** 10 // 7",
+    "-(3 - 12) * 4",
+    "1000000 * 1000000 + 1",
+]
+MIXED = [
+    *WHOLE,
+    "0.1 + 0.2",
+    "1.5 * 4 - 2.25",
+    "22 / 7",
+    "3.14 * 2 ** 2",
+    "(1.1 + 2.2) / 3",
+    "100 / 8",
+]
 
 AST_WALKER = """
 import ast, operator
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-             ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.USub: operator.neg}
+OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+    ast.Pow: operator.pow, ast.USub: operator.neg,
+}
 def walk(node):
     if isinstance(node, ast.Expression):
         return walk(node.body)
@@ -280,7 +325,7 @@ EVALUATORS = {
 CALC_SERVER = """
 import socket, threading
 {}
-def converse(connection):
+def handle_client(connection):
     with connection, connection.makefile("rb") as lines:
         for line in lines:
             connection.sendall(str(evaluate(line.decode().strip())).encode() + b"\\n")
@@ -289,7 +334,7 @@ print(f"Server listening on 127.0.0.1:{{listener.getsockname()[1]}}...", flush=T
 while True:
     connection, _ = listener.accept()
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=converse, args=(connection,), daemon=True).start()
+    threading.Thread(target=handle_client, args=(connection,), daemon=True).start()
 """
 
 
@@ -297,15 +342,29 @@ def calc(rounds: int) -> list[Row]:
     """The calculator beside others."""
     servers: Commands = {
         OURS: script("calc_server.py"),
-        "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"])) if has("simpleeval") else None,
+        "threads, simpleeval": python(CALC_SERVER.format(EVALUATORS["simpleeval"]))
+        if has("simpleeval")
+        else None,
         "threads, Python's eval": python(CALC_SERVER.format("evaluate = eval")),
     }
     line = "(17 + 4) * (9 - 2) % 10\n"
     return [
         *in_process("calc, integers", EVALUATORS, "evaluate", WHOLE, rounds),
         *in_process("calc, with decimals", EVALUATORS, "evaluate", MIXED, rounds),
-        *compare("calc, 1 connection", "lines/s", servers, partial(load, "lines", 1, SECONDS, line), rounds),
-        *compare("calc, 50 connections", "lines/s", servers, partial(load, "lines", 50, SECONDS, line), rounds),
+        *compare(
+            "calc, 1 connection",
+            "lines/s",
+            servers,
+            partial(load, "lines", 1, SECONDS, line),
+            rounds,
+        ),
+        *compare(
+            "calc, 50 connections",
+            "lines/s",
+            servers,
+            partial(load, "lines", 50, SECONDS, line),
+            rounds,
+        ),
     ]
 
 
@@ -313,7 +372,9 @@ def has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def in_process(name: str, codes: dict[str, str], function: str, inputs: list[str], rounds: int) -> list[Row]:
+def in_process(
+    name: str, codes: dict[str, str], function: str, inputs: list[str], rounds: int
+) -> list[Row]:
     """Compare functions of the same name, which these codes define, in this process."""
     sys.path.insert(0, str(ROOT))
     functions = {}
@@ -357,7 +418,9 @@ BROADCAST = python("""
     asyncio.run(main())
 """)
 
-AS_NOBODY = ["--setuid", "nobody"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # root may not run it
+AS_NOBODY = (
+    ["--setuid", "nobody"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+)  # root may not run it
 CHAT_SERVERS: Commands = {
     OURS: script("chat_server.py", "--rate", "0", "--max-unsent", "1000000000"),
     "asyncio streams": BROADCAST,
@@ -406,9 +469,22 @@ with open(sys.argv[1], "a") as file:
 def udp(rounds: int) -> list[Row]:
     """The UDP logger beside others: the highest rate at which nothing is lost."""
     commands: Commands = {
-        OURS: [sys.executable, str(ROOT / "udp_logger.py"), "--port", "0", "--quiet", "--output", "OUTPUT"],
+        OURS: [
+            sys.executable,
+            str(ROOT / "udp_logger.py"),
+            "--port",
+            "0",
+            "--quiet",
+            "--output",
+            "OUTPUT",
+        ],
         "naive loop": [*python(NAIVE_LOGGER), "OUTPUT"],
-        "socat, no hashes": ["socat", "-u", "UDP-RECV:PORT,bind=127.0.0.1", "OPEN:OUTPUT,creat,append"],
+        "socat, no hashes": [
+            "socat",
+            "-u",
+            "UDP-RECV:PORT,bind=127.0.0.1",
+            "OPEN:OUTPUT,creat,append",
+        ],
     }
     rows = []
     for size in (64, 1400):
@@ -416,13 +492,15 @@ def udp(rounds: int) -> list[Row]:
         for _ in range(rounds):
             for peer, command in commands.items():
                 if command and shutil.which(command[0]):
-                    rates[peer].append(rate_without_loss(command, size, lines=peer != "socat, no hashes"))
+                    rates[peer].append(
+                        rate_without_loss(command, size, lines=peer != "socat, no hashes")
+                    )
         rows += rows_of(f"udp, {size} bytes", "1/s", rates)
     return rows
 
 
 def rate_without_loss(command: list[str], size: int, lines: bool) -> float:
-    """Return the highest rate, within 5 %, at which all datagrams are logged: as lines, or as they are."""
+    """Return the highest rate, within 5 %, at which all datagrams are logged, as lines or raw."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "log")
         output.touch()
@@ -509,9 +587,11 @@ def url(rounds: int) -> list[Row]:
 
 
 def seconds(command: list[str], folder: str | None = None) -> float:
-    """Return how long a command takes; without a time limit, which would look only now and then whether it is done."""
+    """Return how long a command takes. No time limit: with one, Python polls for the end."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     return time.perf_counter() - start
 
 
@@ -528,20 +608,29 @@ SLOW_IMAGES = python(f"""
                 body, kind = (PAGE, b"text/html") if path == b"/" else (IMAGE, b"image/png")
                 if path == b"/robots.txt":
                     body = b""
-                head = b"HTTP/1.1 200 OK\\r\\nContent-Type: %b\\r\\nContent-Length: %d\\r\\n\\r\\n" % (kind, len(body))
-                writer.write(head + body)
+                head = b"HTTP/1.1 200 OK\\r\\nContent-Type: %b\\r\\n" % kind
+                writer.write(head + b"Content-Length: %d\\r\\n\\r\\n" % len(body) + body)
         except (ConnectionError, EOFError):
             writer.close()
     async def main():
         server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
-        print(f"Server listening on 127.0.0.1:{{server.sockets[0].getsockname()[1]}}...", flush=True)
+        port = server.sockets[0].getsockname()[1]
+        print(f"Server listening on 127.0.0.1:{{port}}...", flush=True)
         await server.serve_forever()
     asyncio.run(main())
 """)
 
 DOWNLOADERS: Commands = {
     OURS: [sys.executable, str(ROOT / "download_images.py"), "SITE", "--jobs", "16"],
-    "curl, given the list": ["curl", "-s", "--parallel", "--parallel-max", "16", "--remote-name-all", "IMAGES"],
+    "curl, given the list": [
+        "curl",
+        "-s",
+        "--parallel",
+        "--parallel-max",
+        "16",
+        "--remote-name-all",
+        "IMAGES",
+    ],
     "wget2": ["wget2", "-q", "-p", "--max-threads=16", "SITE"],
     "wget": ["wget", "-q", "-p", "SITE"],
 }
@@ -560,13 +649,18 @@ def images(rounds: int) -> list[Row]:
                         command[-1:] = [f"{site}i/{number}.png" for number in range(IMAGES)]
                     with tempfile.TemporaryDirectory() as folder:
                         rates[peer].append(IMAGES / seconds(command, folder))
-                        assert sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
+                        assert (
+                            sum(path.suffix == ".png" for path in Path(folder).rglob("*")) == IMAGES
+                        )
     return rows_of(f"images, {IMAGES}", "1/s", rates)
 
 
 NGINX = """
 daemon off; pid FOLDER/nginx.pid; error_log /dev/null; worker_processes 2; events {}
-http { access_log off; sendfile on; keepalive_requests 1000000; server { listen 127.0.0.1:@; root FOLDER; } }
+http {
+    access_log off; sendfile on; keepalive_requests 1000000;
+    server { listen 127.0.0.1:@; root FOLDER; }
+}
 """
 
 
@@ -576,7 +670,16 @@ def web_servers(folder: str) -> Commands:
     Path(folder, "template").write_text(NGINX.replace("FOLDER", folder))
     return {
         OURS: script("http_server.py", "--directory", folder),
-        "python -m http.server": [sys.executable, "-m", "http.server", "PORT", "-b", "127.0.0.1", "-d", folder],
+        "python -m http.server": [
+            sys.executable,
+            "-m",
+            "http.server",
+            "PORT",
+            "-b",
+            "127.0.0.1",
+            "-d",
+            folder,
+        ],
         "nginx": ["sh", "-c", configure, "sh", "PORT"] if shutil.which("nginx") else None,
     }
 
@@ -588,18 +691,29 @@ def http(rounds: int) -> list[Row]:
         Path(folder, "small").write_bytes(os.urandom(1000))
         Path(folder, "big").write_bytes(os.urandom(1 << 20) * 1024)
         servers = web_servers(folder)
-        rows = compare("http, 1000 bytes, 10 connections", "requests/s", servers, requests_a_second, rounds, "wrk")
+        rows = compare(
+            "http, 1000 bytes, 10 connections",
+            "requests/s",
+            servers,
+            requests_a_second,
+            rounds,
+            "wrk",
+        )
         return rows + compare("http, 1 GiB", "MB/s", servers, megabytes_a_second, rounds, "curl")
 
 
 def requests_a_second(port: int) -> float:
     command = ["wrk", "-t", "1", "-c", "10", "-d", "2", f"http://127.0.0.1:{port}/small"]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout
+    output = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+    ).stdout
     return float(output.partition("Requests/sec:")[2].split()[0])
 
 
 def megabytes_a_second(port: int) -> float:
-    return (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
+    return (
+        (1 << 30) / 1e6 / seconds(["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/big"])
+    )
 
 
 # The SMTP server
@@ -614,7 +728,10 @@ def mail(rounds: int) -> list[Row]:
         "mail, 5 MiB, 10 sessions": ["-s", "10", "-m", "40", "-l", str(5 << 20)],
     }
     in_memory = {"mail, 1 kB, 1 session, in memory": ["-s", "1", "-m", "400", "-l", "1000", "-d"]}
-    return [*mail_into(None, on_disk, rounds), *(mail_into(MEMORY, in_memory, rounds) if Path(MEMORY).is_dir() else ())]
+    return [
+        *mail_into(None, on_disk, rounds),
+        *(mail_into(MEMORY, in_memory, rounds) if Path(MEMORY).is_dir() else ()),
+    ]
 
 
 def mail_into(place: str | None, loads: dict[str, list[str]], rounds: int) -> list[Row]:
@@ -636,12 +753,22 @@ def mail_into(place: str | None, loads: dict[str, list[str]], rounds: int) -> li
         return [
             row
             for name, options in loads.items()
-            for row in compare(name, "1/s", servers, partial(messages_a_second, options), rounds, "smtp-source")
+            for row in compare(
+                name, "1/s", servers, partial(messages_a_second, options), rounds, "smtp-source"
+            )
         ]
 
 
 def messages_a_second(options: list[str], port: int) -> float:
-    source = ["smtp-source", *options, "-f", "ada@example.com", "-t", "charles@example.org", f"127.0.0.1:{port}"]
+    source = [
+        "smtp-source",
+        *options,
+        "-f",
+        "ada@example.com",
+        "-t",
+        "charles@example.org",
+        f"127.0.0.1:{port}",
+    ]
     return int(options[3]) / seconds(source)
 
 
@@ -651,7 +778,7 @@ SMALL_FILES = 2000
 
 
 def files(rounds: int) -> list[Row]:
-    """A large file, and many small ones over one connection: ours beside web servers with curl, nc, and cp."""
+    """A large file, and many small ones over one connection, beside curl, nc and cp."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.chmod(folder, 0o755)  # nginx does not run as root
         source, target = Path(folder, "from"), Path(folder, "to")
@@ -661,13 +788,23 @@ def files(rounds: int) -> list[Row]:
         names = [f"{number}.bin" for number in range(SMALL_FILES)]
         for name in names:
             (source / name).write_bytes(os.urandom(1000))
-        servers = {**web_servers(str(source)), OURS: script("file_server.py", "--directory", str(source))}
+        servers = {
+            **web_servers(str(source)),
+            OURS: script("file_server.py", "--directory", str(source)),
+        }
         ports = {
             peer: stack.enter_context(serving(command))[0]
             for peer, command in servers.items()
             if command and shutil.which(command[0])
         }
-        client = [sys.executable, str(ROOT / "file_client.py"), "--port", str(ports[OURS]), "--output", str(target)]
+        client = [
+            sys.executable,
+            str(ROOT / "file_client.py"),
+            "--port",
+            str(ports[OURS]),
+            "--output",
+            str(target),
+        ]
         big: Commands = {OURS: [*client, "big"], "cp": ["cp", str(source / "big"), str(target)]}
         small: Commands = {OURS: [*client, *names]}
         for peer in set(servers) - {OURS} - (set(ports) if shutil.which("curl") else set()):
@@ -676,16 +813,34 @@ def files(rounds: int) -> list[Row]:
             if peer != OURS and shutil.which("curl"):
                 site = f"http://127.0.0.1:{port}/"
                 big[f"{peer} and curl"] = ["curl", "-sfo", str(target / "big"), f"{site}big"]
-                small[f"{peer} and curl"] = ["curl", "-sf", "--remote-name-all", *(site + name for name in names)]
+                small[f"{peer} and curl"] = [
+                    "curl",
+                    "-sf",
+                    "--remote-name-all",
+                    *(site + name for name in names),
+                ]
         big["nc"] = None
         if shutil.which("nc"):
-            pipe = "nc -N -l 127.0.0.1 $1 < $2 & until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done; wait"
-            big["nc"] = ["bash", "-c", pipe, "nc", str(free_port()), str(source / "big"), str(target / "big")]
+            receive = "until nc -d 127.0.0.1 $1 > $3 2>&1 && [ -s $3 ]; do :; done"
+            pipe = f"nc -N -l 127.0.0.1 $1 < $2 & {receive}; wait"
+            big["nc"] = [
+                "bash",
+                "-c",
+                pipe,
+                "nc",
+                str(free_port()),
+                str(source / "big"),
+                str(target / "big"),
+            ]
         rows = timed("files, 1 GiB", "MB/s", (1 << 30) / 1e6, big, target, rounds)
-        return rows + timed(f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds)
+        return rows + timed(
+            f"files, {SMALL_FILES} of 1000 bytes", "1/s", SMALL_FILES, small, target, rounds
+        )
 
 
-def timed(name: str, unit: str, amount: float, commands: Commands, target: Path, rounds: int) -> list[Row]:
+def timed(
+    name: str, unit: str, amount: float, commands: Commands, target: Path, rounds: int
+) -> list[Row]:
     """Run commands in turn, each in an empty folder; return a row for each peer of ours."""
     rates: dict[str, list[float]] = {peer: [] for peer in commands}
     for _ in range(rounds):
@@ -731,34 +886,37 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
 }
 
 
-def figures(values: list[float]) -> str:
-    """Return minimum, median and maximum."""
-    three = (min(values), statistics.median(values), max(values)) if values else ()
-    return " / ".join(f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in three)
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    output = parser.add_mutually_exclusive_group().add_argument
+    output("--json", action="store_true", help="print the rows as JSON")
+    output("--markdown", action="store_true", help="write the pages; needs all benchmarks")
     args = parser.parse_args(argv)
+    if args.markdown and args.names:
+        parser.error("--markdown needs all benchmarks: give no NAME")
     if unknown := set(args.names) - set(BENCHMARKS):
         parser.error(f"unknown: {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cc", "-O2", "-pthread", "-o", LOAD, ROOT / "tests" / "load.c"], check=True)
     names = args.names or list(BENCHMARKS)
-    if args.json:
-        rows = [row._asdict() for name in names for row in BENCHMARKS[name](args.rounds)]
-        print(json.dumps(rows, indent=1))
-        return 0
-    print("| what | peer | ratio | ours: min / median / max | peer: min / median / max | unit |")
-    print("|---|---|--:|--:|--:|---|")
+    rows: list[Row] = []
+    if not args.json:
+        print(*format_table([]), sep="\n")
     for name in names:
-        for what, unit, peer, ratio, ours, theirs in BENCHMARKS[name](args.rounds):
-            verdict = "missing here" if ratio is None else f"**{ratio:.2f}**"
-            print(f"| {what} | {peer} | {verdict} | {figures(ours)} | {figures(theirs)} | {unit} |", flush=True)
+        for row in BENCHMARKS[name](args.rounds):
+            rows.append(row)
+            if not args.json:
+                print(format_row(row), flush=True)
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+    if args.markdown:
+        rounds = f"{args.rounds} round{'s' * (args.rounds != 1)}"
+        write_pages(rows, f"Measured in {rounds}: {describe_machine()}.")
     return 0
 
 
