@@ -198,9 +198,11 @@ def open_url(url: str, timeout: float) -> HTTPResponse:
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
         reply: HTTPResponse = opener.open(request, timeout=timeout or None)
-    except HTTPError as error:
+    except HTTPError as error:  # too many redirects, or one to file:
         error.close()
-        raise WebError("more than 10 redirects") from error
+        reason = str(error.reason)
+        refused = reason if "not allowed" in reason else "more than 10 redirects"
+        raise WebError(refused) from error
     if reply.status < 200:  # such as 103: the library takes it for the reply
         reply.close()
         raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")

@@ -1,4 +1,4 @@
-"""TCP proxy: stands between a client and a server, shows what they say, plays a bad network.
+"""TCP proxy: shows what a client and a server say, and plays a bad network.
 
     0.003 C: Hello\\n
     0.004 S: Hello\\n
@@ -237,17 +237,36 @@ def main(argv: list[str] | None = None) -> int:
     option("--host", default=HOST, help="address to listen on (default: %(default)s)")
     option("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
     option("--to", required=True, metavar="HOST:PORT", help="the server")
-    option("--pieces", type=int, default=PIECE, metavar="N", help="bytes of a piece, at most")
     option(
-        "--merge", type=float, default=0, metavar="SECONDS", help="wait for more, pass on as one"
+        "--pieces",
+        type=int,
+        default=PIECE,
+        metavar="N",
+        help="most bytes in a piece (default: %(default)s)",
     )
-    option("--delay", type=float, default=0, metavar="SECONDS", help="hold each piece back")
-    option("--jitter", type=float, default=0, metavar="SECONDS", help="and so much more by chance")
-    option("--rate", type=int, default=0, metavar="BYTES", help="per second in each direction")
-    option("--cut", type=int, metavar="BYTES", help="end the connection after so many one way")
+    for name, effect in (
+        ("--merge", "pass on as one piece what comes within this time"),
+        ("--delay", "hold each piece back"),
+        ("--jitter", "hold each piece back for up to this much more, at random"),
+    ):
+        option(
+            name,
+            type=float,
+            default=0,
+            metavar="SECONDS",
+            help=f"{effect} (default: %(default)s)",
+        )
+    option(
+        "--rate",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="per second in each direction; 0: no limit (default: %(default)s)",
+    )
+    option("--cut", type=int, metavar="BYTES", help="end it after so many bytes (default: never)")
     option("--reset", action="store_true", help="end it with a reset, as if a machine had crashed")
-    option("--seed", default=0, metavar="N", help="the same jitter for the same N")
-    option("--record", metavar="FILE", help="write the dialogue to this file")
+    option("--seed", default=0, metavar="N", help="same N, same jitter (default: %(default)s)")
+    option("--record", metavar="FILE", help="write the dialogue to a file (default: none)")
     option("--quiet", action="store_true", help="log errors only")
     args = parser.parse_args(argv)
     to_host, _, to_port = args.to.rpartition(":")

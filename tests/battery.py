@@ -16,9 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient
+from conftest import ROOT, TIMEOUT, LineClient
 
 Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
@@ -227,13 +225,17 @@ def slow_reader(address: Any, talk: Dialogue) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(TIMEOUT)
         connection.connect(address[:2])
-        thread = threading.Thread(target=connection.sendall, args=((request.encode() + b"\n") * count,), daemon=True)
+        thread = threading.Thread(
+            target=connection.sendall, args=((request.encode() + b"\n") * count,), daemon=True
+        )
         thread.start()
         thread.join(STALL)
         with connection.makefile("rb") as lines:
             for number in range(count):
                 line = lines.readline()
-                assert matches(line.decode().rstrip("\r\n"), answer), f"answer {number} of {count} is {line!r}"
+                assert matches(line.decode().rstrip("\r\n"), answer), (
+                    f"answer {number} of {count} is {line!r}"
+                )
         thread.join()
 
 

@@ -859,8 +859,18 @@ def timed(
 def proxy(rounds: int) -> list[Row]:
     """The TCP proxy beside socat: without a log, and with one that nobody reads."""
     with serving([str(LOAD), "serve"]) as (server, _):
-        ours = [sys.executable, str(ROOT / "tcp_proxy.py"), "--port", "0", "--to", f"127.0.0.1:{server}"]
-        words = ["TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096", f"TCP:127.0.0.1:{server}"]
+        ours = [
+            sys.executable,
+            str(ROOT / "tcp_proxy.py"),
+            "--port",
+            "0",
+            "--to",
+            f"127.0.0.1:{server}",
+        ]
+        words = [
+            "TCP-LISTEN:PORT,bind=127.0.0.1,fork,reuseaddr,backlog=4096",
+            f"TCP:127.0.0.1:{server}",
+        ]
         quiet: Commands = {OURS: [*ours, "--quiet"], "socat": ["socat", *words]}
         lines = partial(load, "lines", 1, SECONDS, LINE)
         logged: Commands = {OURS: ours, "socat -v": ["socat", "-v", *words]}

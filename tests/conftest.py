@@ -28,9 +28,13 @@ TIMEOUT = 10.0  # seconds that anything here may take before the test fails
 POLL = 0.002  # seconds between two looks at the stop event: often, so that hundreds of servers stop at once
 WINDOWS = sys.platform == "win32"
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, and so its children
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a script's background job ignores it, and so its children
 if WINDOWS:
-    os.environ["PYTHONUTF8"] = "1"  # what children print to a pipe is in the machine's old encoding otherwise
+    os.environ["PYTHONUTF8"] = (
+        "1"  # what children print to a pipe is in the machine's old encoding otherwise
+    )
 
 sys.path.insert(0, str(ROOT))
 
@@ -61,7 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """End all if a test goes on after its time limit, which only raises an exception in the main thread."""
-    seconds = 600 if item.get_closest_marker("timeout") else 2 * float(item.config.getini("timeout"))
+    seconds = (
+        600 if item.get_closest_marker("timeout") else 2 * float(item.config.getini("timeout"))
+    )
     faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
@@ -104,7 +110,9 @@ def running(serve: Callable[..., Any], *args: Any, host: str = "127.0.0.1") -> I
     for module in list(sys.modules.values()):
         if hasattr(module, "POLL") and str(getattr(module, "__file__", "")).startswith(str(ROOT)):
             setattr(module, "POLL", POLL)  # noqa: B010
-    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+    listener = socket.create_server(
+        (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+    )
     stop: list[int] = []
     errors: list[BaseException] = []
     started = threading.Event()
@@ -231,7 +239,9 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            creationflags=0x200 if WINDOWS else 0,  # CREATE_NEW_PROCESS_GROUP, or Ctrl-Break would hit the tests too
+            creationflags=0x200
+            if WINDOWS
+            else 0,  # CREATE_NEW_PROCESS_GROUP, or Ctrl-Break would hit the tests too
         )
         assert self.process.stdout
         self.announcement = decoded(self.process.stdout.readline())
@@ -302,11 +312,17 @@ def command(
         return called(path, list(args), stdin, cwd)
     words = [sys.executable, str(path), *args]
     data = stdin.encode()  # as it is, on Windows too
-    result = subprocess.run(words, input=data, capture_output=True, timeout=3 * TIMEOUT, cwd=cwd, check=False)
-    return subprocess.CompletedProcess(words, result.returncode, decoded(result.stdout), decoded(result.stderr))
+    result = subprocess.run(
+        words, input=data, capture_output=True, timeout=3 * TIMEOUT, cwd=cwd, check=False
+    )
+    return subprocess.CompletedProcess(
+        words, result.returncode, decoded(result.stdout), decoded(result.stderr)
+    )
 
 
-def called(path: Path, args: list[str], stdin: str, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+def called(
+    path: Path, args: list[str], stdin: str, cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
     """Call main() of a script as if it were a process."""
     streams = [
         io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="\n", write_through=True)
@@ -331,7 +347,9 @@ def limited(script: Path, folder: Path, kind: str, most: int) -> Path:
     """Return a copy of `script` in `folder` that has `most` of what the resource limit `kind` bounds."""
     copy = folder / script.name
     limit = f"import resource; resource.setrlimit(resource.{kind}, ({most}, {most}))"
-    text = script.read_text(encoding="utf-8").replace("\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1)
+    text = script.read_text(encoding="utf-8").replace(
+        "\nimport argparse\n", f"\nimport argparse\n{limit}\n", 1
+    )
     copy.write_text(text, encoding="utf-8")
     return copy
 

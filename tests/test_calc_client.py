@@ -17,7 +17,11 @@ def port() -> Iterator[str]:
 
 def test_prints_a_result_for_each(port: str) -> None:
     result = command("calc_client.py", "--port", port, "2 + 3", "-2**2", "-(5)", "1 / 3")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "5\n-4\n-5\n0.333333333333\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        0,
+        "5\n-4\n-5\n0.333333333333\n",
+        "",
+    )
 
 
 def test_fails_if_any_failed(port: str) -> None:

@@ -131,7 +131,13 @@ def test_too_large(expression: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [*TOO_LARGE, "(" * 10_000 + "1" + ")" * 10_000, "-" * 10_000 + "1", "1" * 1_000_000, "1+" * 500_000 + "1"],
+    [
+        *TOO_LARGE,
+        "(" * 10_000 + "1" + ")" * 10_000,
+        "-" * 10_000 + "1",
+        "1" * 1_000_000,
+        "1+" * 500_000 + "1",
+    ],
     ids=lambda line: line[:20],
 )
 def test_bomb_is_cheap(line: str) -> None:
@@ -150,7 +156,19 @@ def test_bomb_is_cheap(line: str) -> None:
 
 
 def test_longest_lines_are_cheap() -> None:
-    for unit in ("(7**1100/3**2000)+", "(", "-", "1+", "1/3+", "9**999*", "1e999-", "1/7**350+", "2**0.5+", " ", "1 "):
+    for unit in (
+        "(7**1100/3**2000)+",
+        "(",
+        "-",
+        "1+",
+        "1/3+",
+        "9**999*",
+        "1e999-",
+        "1/7**350+",
+        "2**0.5+",
+        " ",
+        "1 ",
+    ):
         line = unit * (calc_server.MAX_LINE // len(unit))
         start = time.process_time()
         reply_to(line.encode())
@@ -197,9 +215,13 @@ def test_line_as_it_comes(line: bytes, expected: str) -> None:
 def random_expression(generator: random.Random, depth: int = 4) -> str:
     """Return an expression that calc_server and Python read alike."""
     if depth == 0 or generator.random() < 0.2:
-        return generator.choice(["{}", "{}.5", ".25", "{}e2", "{}e-2"]).format(generator.randint(0, 99))
+        return generator.choice(["{}", "{}.5", ".25", "{}e2", "{}e-2"]).format(
+            generator.randint(0, 99)
+        )
     left, right = random_expression(generator, depth - 1), random_expression(generator, depth - 1)
-    shape = generator.choice(["{} + {}", "{} - {}", "{} * {}", "{} / {}", "({}) // ({})", "({}) % ({})", "-({} - {})"])
+    shape = generator.choice(
+        ["{} + {}", "{} - {}", "{} * {}", "{} / {}", "({}) // ({})", "({}) % ({})", "-({} - {})"]
+    )
     if generator.random() < 0.1:
         return f"({left}) ** {generator.randint(-3, 3)}"
     return shape.format(left, right)
@@ -208,7 +230,9 @@ def random_expression(generator: random.Random, depth: int = 4) -> str:
 def with_fractions(expression: str) -> str:
     """Return `expression` with every number as a Fraction, for Python to evaluate."""
     tokens = calc_server.TOKEN.findall(expression)
-    return " ".join(f"Fraction('{token}')" if token[-1] in "0123456789." else token for token in tokens)
+    return " ".join(
+        f"Fraction('{token}')" if token[-1] in "0123456789." else token for token in tokens
+    )
 
 
 def test_agrees_with_python_on_random_expressions() -> None:
@@ -223,7 +247,9 @@ def test_agrees_with_python_on_random_expressions() -> None:
             continue
         assert evaluate(expression) == expected, expression
         shown = answer(expression)
-        assert shown == (str(expected) if expected == int(expected) else f"{float(expected):.12g}"), expression
+        assert shown == (
+            str(expected) if expected == int(expected) else f"{float(expected):.12g}"
+        ), expression
         assert math.isclose(float(shown), float(expected), rel_tol=1e-11)
         values += 1
     assert values > 300

@@ -29,7 +29,12 @@ def test_pipe(server: Server) -> None:
     with LineClient(server.address) as other:
         other.line()
         result = command(
-            "chat_client.py", "--port", str(server.address[1]), "--name", "alice", stdin="hello\n/names\nbye"
+            "chat_client.py",
+            "--port",
+            str(server.address[1]),
+            "--name",
+            "alice",
+            stdin="hello\n/names\nbye",
         )
         assert [other.line() for _ in range(5)] == [
             "* guest2 joined",
@@ -49,7 +54,9 @@ def test_pipe(server: Server) -> None:
 
 def test_name_that_is_none_is_refused_in_private(server: Server) -> None:
     with LineClient(server.address) as other:
-        result = command("chat_client.py", "--port", str(server.address[1]), "--name", "two words", stdin="hello")
+        result = command(
+            "chat_client.py", "--port", str(server.address[1]), "--name", "two words", stdin="hello"
+        )
         assert "ERROR a name has 1 to 16 letters, digits and _ . -" in result.stdout
         assert other.lines(4)[1:] == ["* guest2 joined", "guest2: hello", "* guest2 left"]
     assert command("chat_client.py", "--name", "x\nEXIT").returncode == 2
@@ -57,7 +64,12 @@ def test_name_that_is_none_is_refused_in_private(server: Server) -> None:
 
 def test_server_lost_before_it_has_read_all() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(listener.getsockname()[1])]
+        words = [
+            sys.executable,
+            str(ROOT / "chat_client.py"),
+            "--port",
+            str(listener.getsockname()[1]),
+        ]
         with started(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             connection, _ = listener.accept()
             assert process.stdin
@@ -74,7 +86,9 @@ def test_server_lost_before_it_has_read_all() -> None:
 def test_any_bytes_from_a_pipe(server: Server) -> None:
     words = [sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])]
     with LineClient(server.address) as other:
-        result = subprocess.run(words, input=b"caf\xe9\n", capture_output=True, timeout=TIMEOUT, check=False)
+        result = subprocess.run(
+            words, input=b"caf\xe9\n", capture_output=True, timeout=TIMEOUT, check=False
+        )
         assert (result.returncode, result.stderr) == (0, b"")
         assert other.lines(3)[2] == "guest2: caf\\xe9"
 
@@ -167,7 +181,9 @@ def test_leaves_cleanly(server: Server, keys: str) -> None:
         alice.wait_for("alice> ")
         alice.type("/names\n")  # the answer comes when it waits for the next line
         alice.wait_for("NAMES guest1 alice\r\nalice> ")
-        for _ in range(10):  # between two lines the terminal is not ready for a moment, and may swallow a key
+        for _ in range(
+            10
+        ):  # between two lines the terminal is not ready for a moment, and may swallow a key
             if keys == "\x03":
                 alice.process.send_signal(signal.SIGINT)  # the pty is not its controlling terminal
             else:
@@ -194,7 +210,10 @@ def test_server_gone_while_waiting_for_a_key(server: Server) -> None:
 
 @on_a_terminal
 def test_hostile_name() -> None:
-    with scripted(b"* Welcome, you are \x1b[2J: x\n") as port, terminal(("127.0.0.1", port)) as client:
+    with (
+        scripted(b"* Welcome, you are \x1b[2J: x\n") as port,
+        terminal(("127.0.0.1", port)) as client,
+    ):
         assert client.end() == 1
     assert "\n\\x1b[2J> " in client.screen
     assert "\x1b[2J" not in client.screen
@@ -231,9 +250,20 @@ def test_terminal_without_unicode(server: Server, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(WINDOWS, reason="ends in another way there")
-@pytest.mark.parametrize("shell", ['exec "$@"', 'trap "" INT; exec "$@"'], ids=["foreground", "background"])
+@pytest.mark.parametrize(
+    "shell", ['exec "$@"', 'trap "" INT; exec "$@"'], ids=["foreground", "background"]
+)
 def test_server_gone_while_waiting_for_a_pipe(shell: str, server: Server) -> None:
-    words = ["sh", "-c", shell, "sh", sys.executable, str(ROOT / "chat_client.py"), "--port", str(server.address[1])]
+    words = [
+        "sh",
+        "-c",
+        shell,
+        "sh",
+        sys.executable,
+        str(ROOT / "chat_client.py"),
+        "--port",
+        str(server.address[1]),
+    ]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with started(words, text=True, **pipes) as process:
         assert process.stdout
@@ -243,4 +273,7 @@ def test_server_gone_while_waiting_for_a_pipe(shell: str, server: Server) -> Non
         start = time.monotonic()
         assert process.wait(TIMEOUT) == 1
         assert time.monotonic() - start < TIMEOUT / 2
-        assert process.stderr.read() == f"chat_client.py: error: localhost:{server.address[1]}: the server is gone\n"
+        assert (
+            process.stderr.read()
+            == f"chat_client.py: error: localhost:{server.address[1]}: the server is gone\n"
+        )

@@ -47,7 +47,11 @@ class Chatter(LineClient):
 
 @contextmanager
 def alice_and_bob(**changes: Any) -> Iterator[tuple[Chatter, Chatter]]:
-    with chatting(**changes) as address, Chatter(address, "alice") as alice, Chatter(address, "bob") as bob:
+    with (
+        chatting(**changes) as address,
+        Chatter(address, "alice") as alice,
+        Chatter(address, "bob") as bob,
+    ):
         alice.until(" is now bob")
         yield alice, bob
 
@@ -70,7 +74,18 @@ def test_all_others_hear_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["EXIT strategy", "NAME your price", "GET_NAMES now", "MSG bob", "MSG", "NAME", "exit", "*", "  if x:"]
+    "words",
+    [
+        "EXIT strategy",
+        "NAME your price",
+        "GET_NAMES now",
+        "MSG bob",
+        "MSG",
+        "NAME",
+        "exit",
+        "*",
+        "  if x:",
+    ],
 )
 def test_bare_words_are_chat_unless_in_full_form(words: str) -> None:
     with alice_and_bob() as (alice, bob):
@@ -95,7 +110,13 @@ def test_vowels_that_are_marks_belong_to_a_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "whisper",
-    ["MSG bob hi there", "MSG  bob hi there", "MSG\tbob hi there", "/msg bob hi there", "/msg BOB\thi there"],
+    [
+        "MSG bob hi there",
+        "MSG  bob hi there",
+        "MSG\tbob hi there",
+        "/msg bob hi there",
+        "/msg BOB\thi there",
+    ],
 )
 def test_private_message(whisper: str) -> None:
     with alice_and_bob() as (alice, bob), Chatter(alice.socket.getpeername()) as other:
@@ -131,7 +152,9 @@ def test_error_goes_to_that_client_alone(line: str, error: str) -> None:
         assert bob.line() == "alice: next"
 
 
-@pytest.mark.parametrize("leave", ["EXIT", "/quit", "", None], ids=["EXIT", "quit", "end of file", "reset"])
+@pytest.mark.parametrize(
+    "leave", ["EXIT", "/quit", "", None], ids=["EXIT", "quit", "end of file", "reset"]
+)
 def test_leaving_is_told_exactly_once_and_frees_the_name(leave: str | None) -> None:
     with alice_and_bob() as (alice, bob):
         if leave is None:
@@ -186,7 +209,9 @@ def test_flooder_is_read_slowly_and_loses_nothing() -> None:
         assert time.monotonic() - start < 0.5
         lines += bob.until("alice: 7")
         assert 1 <= time.monotonic() - start < 3
-        assert [line for line in lines if "alice" in line] == [f"alice: {number}" for number in range(8)]
+        assert [line for line in lines if "alice" in line] == [
+            f"alice: {number}" for number in range(8)
+        ]
 
 
 def test_flooder_who_vanishes_is_gone_at_once() -> None:
@@ -239,7 +264,10 @@ def test_closing_is_told_to_all() -> None:
 
 @pytest.mark.big
 def test_deaf_client_does_not_delay_the_closing() -> None:
-    with Server(SCRIPT, "--quiet", "--rate", "0", "--max-unsent", "100000000") as server, ExitStack() as stack:
+    with (
+        Server(SCRIPT, "--quiet", "--rate", "0", "--max-unsent", "100000000") as server,
+        ExitStack() as stack,
+    ):
         deaf = stack.enter_context(socket.socket())
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(server.address)
@@ -303,5 +331,7 @@ def gather(count: int, each: int) -> None:
                 by_name.setdefault(name, []).append(text)
             assert names[index] not in by_name
             assert len(by_name) == count - 1
-            assert all(texts == [f"line {number}" for number in range(each)] for texts in by_name.values())
+            assert all(
+                texts == [f"line {number}" for number in range(each)] for texts in by_name.values()
+            )
         assert server.stop() == (0, "", "")

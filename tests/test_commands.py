@@ -24,7 +24,13 @@ from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_p
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SERVERS = battery.line_servers()
 CLIENTS = [script for script in SCRIPTS if script.name.endswith("_client.py")]
-OWN = {"main", "handle_client", "answer", "talk", "compose"}  # names that mean another thing in each script
+OWN = {
+    "main",
+    "handle_client",
+    "answer",
+    "talk",
+    "compose",
+}  # names that mean another thing in each script
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 each_server = pytest.mark.parametrize("script", SERVERS, ids=lambda script: script.stem)
@@ -130,7 +136,9 @@ def test_shared_functions_are_the_same_everywhere() -> None:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN:
                 text = ast.get_source_segment(source, node) or ""
                 first, before = texts.setdefault(node.name, (script.name, text))
-                assert text == before, f"{node.name}() in {script.name} differs from the one in {first}"
+                assert text == before, (
+                    f"{node.name}() in {script.name} differs from the one in {first}"
+                )
     assert {"serve", "read_lines", "escape", "print_line", "open_url"} <= texts.keys()
 
 
@@ -176,7 +184,9 @@ def test_port_in_use(script: Path, tmp_path: Path) -> None:
         port = str(other.getsockname()[1])
         result = command(script, "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr)
+    assert re.fullmatch(
+        rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr
+    )
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70, "127.0.0.1.5", "a\nb"])
@@ -221,7 +231,9 @@ def test_ipv6(script: Path, tmp_path: Path) -> None:
 def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
     """Out of descriptors it waits, without spinning, and answers again as soon as there are some."""
     battery.prepare(script, tmp_path)
-    with Server(limited(script, tmp_path, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=tmp_path) as server:
+    with Server(
+        limited(script, tmp_path, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=tmp_path
+    ) as server:
         clients = [LineClient(server.address) for _ in range(40)]
         while "Cannot accept a client" not in server.log_line():
             pass
@@ -250,4 +262,6 @@ def test_nobody_listens(script: Path, tmp_path: Path) -> None:
         words += ["--host", address[0], "--port", address[1]]
     result = command(script, *words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(rf"{script.name}: error: {':'.join(address)}: connection refused.*\n", result.stderr)
+    assert re.fullmatch(
+        rf"{script.name}: error: {':'.join(address)}: connection refused.*\n", result.stderr
+    )

@@ -41,13 +41,28 @@ def urls(text: str, everything: bool = False) -> list[str]:
         ('<base href="//cdn/x/"><img src="a.png">', ["http://cdn/x/a.png"]),
         ('<img src="a.png#x"><img src="a.png"><img src="./a.png">', ["http://h/f/a.png"]),
         ('<img src="a.png" src="b.png">', ["http://h/f/a.png"]),
-        ('<base href="http://["><base href="/x/"><base href="/y/"><img src="a.png">', ["http://h/x/a.png"]),
+        (
+            '<base href="http://["><base href="/x/"><base href="/y/"><img src="a.png">',
+            ["http://h/x/a.png"],
+        ),
         ('<img src="#f"><img src=" #"><img src="a.png#f">', ["http://h/f/a.png"]),
         ('<img src=""><img src><img alt="src=x.png"><p src="x.png">', []),
-        ('<script>"<img src=x.png>"</script><!-- <img src=y.png> --><![foo><img src=z.png>', ["http://h/f/z.png"]),
-        ("<title><img src=x.png></title><textarea><img src=y.png></textarea><img src=z.png>", ["http://h/f/z.png"]),
-        ('<img src="&#x61;.png"><img src="http://[::1/b.png">', ["http://h/f/a.png", "http://[::1/b.png"]),
-        ('<img src="a.png" srcset="b.png 2x" data-src="c.png"><source srcset="d.png">', ["http://h/f/a.png"]),
+        (
+            '<script>"<img src=x.png>"</script><!-- <img src=y.png> --><![foo><img src=z.png>',
+            ["http://h/f/z.png"],
+        ),
+        (
+            "<title><img src=x.png></title><textarea><img src=y.png></textarea><img src=z.png>",
+            ["http://h/f/z.png"],
+        ),
+        (
+            '<img src="&#x61;.png"><img src="http://[::1/b.png">',
+            ["http://h/f/a.png", "http://[::1/b.png"],
+        ),
+        (
+            '<img src="a.png" srcset="b.png 2x" data-src="c.png"><source srcset="d.png">',
+            ["http://h/f/a.png"],
+        ),
     ],
 )
 def test_images(text: str, found: list[str]) -> None:
@@ -116,7 +131,10 @@ def test_file_name_has_at_most_255_bytes() -> None:
 
 
 def test_data_url() -> None:
-    assert parse_data_url("data:image/png;base64," + base64.b64encode(PNG).decode()) == ("image/png", PNG)
+    assert parse_data_url("data:image/png;base64," + base64.b64encode(PNG).decode()) == (
+        "image/png",
+        PNG,
+    )
     assert parse_data_url("data:image/svg+xml,%3Csvg%3E") == ("image/svg+xml", b"<svg>")
     assert parse_data_url("data:,x") == ("text/plain", b"x")
     assert parse_data_url("DATA:Image/PNG ; BASE64,R0lGOA") == ("image/png", b"GIF8")
@@ -155,23 +173,46 @@ def test_downloads(web: Run, tmp_path: Path) -> None:
 def test_goes_on_past_failures(web: Run, tmp_path: Path) -> None:
     """And leaves nothing of what failed."""
     wrong = list(MISBEHAVING)
-    others = ["/none.png", "/page", "file:///etc/passwd", "data:text/html,x", "data:image/png;base64,x", "/cut"]
+    others = [
+        "/none.png",
+        "/page",
+        "file:///etc/passwd",
+        "data:text/html,x",
+        "data:image/png;base64,x",
+        "/cut",
+    ]
     sources = ["/first.png", *wrong, *others, "/last.png"]
     html = "".join(f'<img src="{source}">' for source in sources)
-    pages = {**MISBEHAVING, "/page": page(html.encode()), "/first.png": image(), "/last.png": image()}
+    pages = {
+        **MISBEHAVING,
+        "/page": page(html.encode()),
+        "/first.png": image(),
+        "/last.png": image(),
+    }
     pages["/short"] = image(PNG)[:-1]
     pages["/long"] = image(PNG * 4)
-    pages["/cut"] = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    pages["/cut"] = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    )
     with website(pages) as site:
-        code, out, err = web(f"{site}/page", "--timeout", "1", "--max-size", "1000", "--output-dir", "new/folder")
+        code, out, err = web(
+            f"{site}/page", "--timeout", "1", "--max-size", "1000", "--output-dir", "new/folder"
+        )
     assert (code, out) == (1, ["first.png", "last.png"])
     assert saved(tmp_path / "new" / "folder") == {"first.png": PNG, "last.png": PNG}
     lines = err.splitlines()
     assert len(lines) == len(wrong) + len(others)
     for path, line in zip(wrong, lines, strict=False):
         assert line.startswith(f"download_images.py: error: {site}{path}: {REASONS[path]}")
-    reasons = ["HTTP status 404 Not Found", "not an image but text/html", "bad URL", "not an image but text/html"]
-    for reason, line in zip([*reasons, "", "the reply ended early"], lines[len(wrong) :], strict=True):
+    reasons = [
+        "HTTP status 404 Not Found",
+        "not an image but text/html",
+        "bad URL",
+        "not an image but text/html",
+    ]
+    for reason, line in zip(
+        [*reasons, "", "the reply ended early"], lines[len(wrong) :], strict=True
+    ):
         assert reason in line
 
 
@@ -216,14 +257,20 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
     begun = threading.Event()
 
     def begin(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 99\r\n\r\nx")
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 99\r\n\r\nx"
+        )
         begun.set()
         with suppress(ConnectionError):
             connection.recv(1)
 
     with (
-        website({"/": page(b"<img src=1.png><img src=2.png>"), "/1.png": begin, "/2.png": image()}) as site,
-        started([sys.executable, ROOT / "download_images.py", site], cwd=tmp_path, stderr=-1) as process,
+        website(
+            {"/": page(b"<img src=1.png><img src=2.png>"), "/1.png": begin, "/2.png": image()}
+        ) as site,
+        started(
+            [sys.executable, ROOT / "download_images.py", site], cwd=tmp_path, stderr=-1
+        ) as process,
     ):
         assert begun.wait(TIMEOUT)
         process.send_signal(number)

@@ -103,9 +103,8 @@ def test_long_echo_in_pieces() -> None:
     message = "x" * 200_000
 
     def converse(connection: socket.socket) -> None:
-        with connection.makefile("rb") as stream:
-            with suppress(OSError):  # the client has given up
-                connection.sendall(stream.read(len(message)))
+        with connection.makefile("rb") as stream, suppress(OSError):  # if the client gives up
+            connection.sendall(stream.read(len(message)))
 
     with peer(converse) as options:
         result = command(SCRIPT, *options, message)
@@ -115,7 +114,12 @@ def test_long_echo_in_pieces() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "complaint"),
-    [(b"hello", "wrong echo"), (b"", "missing echo"), (b"Hel", "missing echo"), (b"Hello\n", "wrong echo")],
+    [
+        (b"hello", "wrong echo"),
+        (b"", "missing echo"),
+        (b"Hel", "missing echo"),
+        (b"Hello\n", "wrong echo"),
+    ],
 )
 def test_no_echo(reply: bytes, complaint: str) -> None:
     def converse(connection: socket.socket) -> None:
@@ -125,16 +129,22 @@ def test_no_echo(reply: bytes, complaint: str) -> None:
     with peer(converse) as options:
         result = command(SCRIPT, *options)
     assert (result.returncode, result.stdout) == (1, "Connected to server\nSent: Hello\n")
-    assert re.fullmatch(rf"echo_client\.py: error: 127\.0\.0\.1:\d+: {complaint}.*\n", result.stderr)
+    assert re.fullmatch(
+        rf"echo_client\.py: error: 127\.0\.0\.1:\d+: {complaint}.*\n", result.stderr
+    )
 
 
-@pytest.mark.parametrize("job", [[], ["--ping", "1"], ["--file", str(SCRIPT)]], ids=["messages", "ping", "file"])
+@pytest.mark.parametrize(
+    "job", [[], ["--ping", "1"], ["--file", str(SCRIPT)]], ids=["messages", "ping", "file"]
+)
 def test_silent_server(job: list[str]) -> None:
     with peer(silence) as options:
         result = command(SCRIPT, *options, "--timeout", "0.2", *job)
     assert result.returncode == 1
     complaint = "missing echo" if "--file" in job else "no answer in time"
-    assert re.fullmatch(rf"echo_client\.py: error: 127\.0\.0\.1:\d+: {complaint}.*\n", result.stderr)
+    assert re.fullmatch(
+        rf"echo_client\.py: error: 127\.0\.0\.1:\d+: {complaint}.*\n", result.stderr
+    )
 
 
 def silence(connection: socket.socket) -> None:
@@ -158,7 +168,9 @@ def test_file_larger_than_all_buffers(tmp_path: Path) -> None:
     with Server(ECHO, "--raw", "--quiet") as server:
         result = to(server, "--file", str(path))
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"Connected to server\nSent: {path}\nReceived: the same {16 << 20} bytes\n"
+    assert (
+        result.stdout == f"Connected to server\nSent: {path}\nReceived: the same {16 << 20} bytes\n"
+    )
 
 
 def test_empty_file(echo: Server, tmp_path: Path) -> None:
@@ -176,7 +188,9 @@ def test_file_that_quits(echo: Server, tmp_path: Path) -> None:
     assert re.fullmatch(r"echo_client\.py: error: .* echo: .*\n", result.stderr)
 
 
-@pytest.mark.parametrize("damage", [lambda piece: piece[:-1] + b"!", lambda piece: piece[1:], lambda piece: piece * 2])
+@pytest.mark.parametrize(
+    "damage", [lambda piece: piece[:-1] + b"!", lambda piece: piece[1:], lambda piece: piece * 2]
+)
 def test_file_comes_back_damaged(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
@@ -194,7 +208,9 @@ def test_file_comes_back_damaged(tmp_path: Path, damage: Callable[[bytes], bytes
 def test_missing_file(echo: Server, tmp_path: Path) -> None:
     result = to(echo, "--file", str(tmp_path / "none"))
     assert result.returncode == 1
-    assert result.stderr == f"echo_client.py: error: {tmp_path / 'none'}: No such file or directory\n"
+    assert (
+        result.stderr == f"echo_client.py: error: {tmp_path / 'none'}: No such file or directory\n"
+    )
 
 
 @pytest.mark.parametrize("udp", [[], ["--udp"]], ids=["TCP", "UDP"])
@@ -235,7 +251,9 @@ def test_interactive_line_that_is_too_long(echo: Server) -> None:
 def test_interactive_without_stdin() -> None:
     with Server(ECHO) as server:
         line = f"{sys.executable} {SCRIPT} --port {server.address[1]} -i <&-"
-        result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        result = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
     assert (result.returncode, result.stdout, result.stderr) == (0, "Connected to server\n", "")
 
 
@@ -243,7 +261,10 @@ def test_interactive_without_stdin() -> None:
 def test_file_that_cannot_be_read() -> None:
     with Server(ECHO, "--raw") as server:
         result = to(server, "--file", "/proc/self/mem")
-    assert (result.returncode, result.stderr) == (1, "echo_client.py: error: /proc/self/mem: Input/output error\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "echo_client.py: error: /proc/self/mem: Input/output error\n",
+    )
 
 
 def test_error_is_one_line() -> None:
@@ -260,7 +281,9 @@ def test_interactive_without_server() -> None:
 
 
 def test_udp_without_server() -> None:
-    result = command(SCRIPT, "--udp", "--host", "127.0.0.1", "--port", str(free_port()), "--timeout", "1")
+    result = command(
+        SCRIPT, "--udp", "--host", "127.0.0.1", "--port", str(free_port()), "--timeout", "1"
+    )
     assert result.returncode == 1
     assert re.fullmatch(r"echo_client\.py: error: .*\n", result.stderr)
 
@@ -279,7 +302,14 @@ def test_unknown_host() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--ping", "0"], ["--udp", "--file", ""], ["--ping", "1", "-i"], ["--port", "65536"], ["--port", "0"]]
+    "wrong",
+    [
+        ["--ping", "0"],
+        ["--udp", "--file", ""],
+        ["--ping", "1", "-i"],
+        ["--port", "65536"],
+        ["--port", "0"],
+    ],
 )
 def test_wrong_usage(wrong: list[str]) -> None:
     result = command(SCRIPT, *wrong)

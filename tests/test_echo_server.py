@@ -61,7 +61,8 @@ def answers(*pieces: bytes, now: float = 0.0, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "piece", [b"Hello", b"Hello\n", b"a\r\nb\r\n", b"\n", b"\0\xff\x80", b"QUITE\n", b" QUIT\n", b"quit\n"]
+    "piece",
+    [b"Hello", b"Hello\n", b"a\r\nb\r\n", b"\n", b"\0\xff\x80", b"QUITE\n", b" QUIT\n", b"quit\n"],
 )
 def test_all_but_commands_come_back(piece: bytes) -> None:
     assert answers(piece) == piece
@@ -74,11 +75,16 @@ def test_command_with_any_line_end(end: bytes) -> None:
 
 
 def test_two_commands_in_one_piece_are_two() -> None:
-    assert answers(b"one\nSTATS\nHISTORY\n") == b"one\nSTATS messages=1 total=1 clients=1\nHISTORY 1\none\n"
+    assert (
+        answers(b"one\nSTATS\nHISTORY\n")
+        == b"one\nSTATS messages=1 total=1 clients=1\nHISTORY 1\none\n"
+    )
 
 
 def test_command_has_one_line_end() -> None:
-    assert answers(b"QUIT\r\r\n", b"STATS\n\r") == b"QUIT\r\r\nSTATS messages=1 total=1 clients=1\n\r"
+    assert (
+        answers(b"QUIT\r\r\n", b"STATS\n\r") == b"QUIT\r\r\nSTATS messages=1 total=1 clients=1\n\r"
+    )
 
 
 def test_command_in_pieces_is_none() -> None:
@@ -107,7 +113,9 @@ def test_history_is_escaped_cut_and_bounded() -> None:
     assert answers(*pieces, b"HISTORY\n", history=3).endswith(b"4\nHISTORY 3\n2\n3\n4\n")
     assert answers(*pieces, b"HISTORY\n", history=0).endswith(b"4\nHISTORY 0\n")
     assert answers(b"\x1b[2J\xff\r\n", b"HISTORY\n").endswith(b"HISTORY 1\n\\x1b[2J\\xff\n")
-    assert answers(b"x" * 9000, b"HISTORY\n").endswith(b"HISTORY 1\n" + b"x" * echo_server.MAX_SHOWN + b"\n")
+    assert answers(b"x" * 9000, b"HISTORY\n").endswith(
+        b"HISTORY 1\n" + b"x" * echo_server.MAX_SHOWN + b"\n"
+    )
 
 
 def test_rate_holds_in_any_second() -> None:
@@ -125,14 +133,24 @@ def test_password_comes_first() -> None:
     secret: dict[str, Any] = {"password": "geheim é"}
     assert answers(b"Hello\n", b"QUIT\n", b"AUTH\n", b"AUTH geheim\n", **secret) == 4 * required
     assert answers("AUTH geheim é\r\nHello\n".encode(), **secret) == b"OK\nHello\n"
-    assert answers("AUTH geheim é".encode(), b"AUTH wrong", b"Hello", **secret) == b"OK\n" + required + b"Hello"
+    assert (
+        answers("AUTH geheim é".encode(), b"AUTH wrong", b"Hello", **secret)
+        == b"OK\n" + required + b"Hello"
+    )
     assert answers(*[b"AUTH x\n"] * 9, **secret) == 3 * required
     assert answers("AUTH geheim é\n".encode(), b"AUTHOR\n", **secret) == b"OK\nAUTHOR\n"
 
 
 def test_secrets_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        answers(b"geheim\n", b"AUTH geheim2\n", b"AUTH geheim\n", b"AUTH geheim\n", b"open\n", password="geheim")
+        answers(
+            b"geheim\n",
+            b"AUTH geheim2\n",
+            b"AUTH geheim\n",
+            b"AUTH geheim\n",
+            b"open\n",
+            password="geheim",
+        )
     assert "open" in caplog.text
     assert "geheim" not in caplog.text
 
@@ -289,7 +307,10 @@ def test_password_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def datagrams() -> Iterator[tuple[Server, socket.socket]]:
-    with Server(SCRIPT, "--udp") as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with (
+        Server(SCRIPT, "--udp") as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
         client.settimeout(TIMEOUT)
         client.connect(server.address)
         yield server, client
@@ -317,7 +338,10 @@ def low_port(client: socket.socket) -> None:
 
 def test_low_ports_are_ignored() -> None:
     """Two echo services that answer each other would never stop."""
-    with datagrams() as (server, client), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+    with (
+        datagrams() as (server, client),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
+    ):
         low_port(service)
         service.sendto(b"loop", server.address)
         client.send(b"Hello")

@@ -35,7 +35,10 @@ def test_the_exercise(tmp_path: Path) -> None:
         "you@example.com",
         "1.0",
     ]
-    assert abs((parsedate_to_datetime(message["Date"]) - datetime.now().astimezone()).total_seconds()) < 60
+    assert (
+        abs((parsedate_to_datetime(message["Date"]) - datetime.now().astimezone()).total_seconds())
+        < 60
+    )
     assert message["Message-ID"].endswith("@example.com>")
     assert message.get_content() == "This is a test email sent from Python.\r\n"
 
@@ -44,14 +47,36 @@ def test_everything(web: Run, tmp_path: Path) -> None:
     (tmp_path / "Größe.bin").write_bytes(bytes(range(256)))
     (tmp_path / "notes.txt").write_bytes(b"a\nb\r\n")
     (tmp_path / "old.eml").write_bytes(b"Subject: x\n\ny")
-    words = ["--subject", "Grüße 你好 😀", "--from", '"Lovelace, Ada" <ada@example.org>', "--to", "a@b.c", "--to"]
-    words += ["Zoë <zoe@exämple.de>", "--cc", "d@localhost", "--body", "Zeile 1\n.\nLänge", "--html", "<p>ü"]
-    code, out, err = web(*words, "--attach", "Größe.bin", "notes.txt", "old.eml", "--output", "x.eml")
+    words = [
+        "--subject",
+        "Grüße 你好 😀",
+        "--from",
+        '"Lovelace, Ada" <ada@example.org>',
+        "--to",
+        "a@b.c",
+        "--to",
+    ]
+    words += [
+        "Zoë <zoe@exämple.de>",
+        "--cc",
+        "d@localhost",
+        "--body",
+        "Zeile 1\n.\nLänge",
+        "--html",
+        "<p>ü",
+    ]
+    code, out, err = web(
+        *words, "--attach", "Größe.bin", "notes.txt", "old.eml", "--output", "x.eml"
+    )
     assert (code, err) == (0, "")
     assert out[:5] == ["Subject: Grüße 你好 😀", "", "Zeile 1", ".", "Länge"]
     message = parsed(tmp_path / "x.eml")
     assert message["Subject"] == "Grüße 你好 😀"
-    assert [(one.display_name, one.addr_spec) for name in ("From", "To", "Cc") for one in message[name].addresses] == [
+    assert [
+        (one.display_name, one.addr_spec)
+        for name in ("From", "To", "Cc")
+        for one in message[name].addresses
+    ] == [
         ("Lovelace, Ada", "ada@example.org"),
         ("", "a@b.c"),
         ("Zoë", "zoe@xn--exmple-cua.de"),
@@ -61,8 +86,14 @@ def test_everything(web: Run, tmp_path: Path) -> None:
     assert body
     assert html
     assert (body.get_content(), html.get_content()) == ("Zeile 1\r\n.\r\nLänge\r\n", "<p>ü\r\n")
-    attached = {part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()}
-    assert attached == {"Größe.bin": bytes(range(256)), "notes.txt": b"a\nb\r\n", "old.eml": b"Subject: x\n\ny"}
+    attached = {
+        part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()
+    }
+    assert attached == {
+        "Größe.bin": bytes(range(256)),
+        "notes.txt": b"a\nb\r\n",
+        "old.eml": b"Subject: x\n\ny",
+    }
     code, out, err = web("--read", "x.eml")
     assert (code, err) == (0, "")
     assert out[0] == "Subject: Grüße 你好 😀"
@@ -73,11 +104,18 @@ def test_addresses_beyond_ascii(web: Run, tmp_path: Path) -> None:
     """They are written as they are (RFC 6532)."""
     assert web("--to", "Zoë <zoë@exämple.de>", "--subject", "ü").code == 0
     head, _, _ = (tmp_path / "test_email.eml").read_bytes().partition(b"\r\n\r\n")
-    assert "Subject: ü\r\nFrom: me@example.com\r\nTo: Zoë <zoë@exämple.de>\r\n".encode() in head + b"\r\n"
+    assert (
+        "Subject: ü\r\nFrom: me@example.com\r\nTo: Zoë <zoë@exämple.de>\r\n".encode()
+        in head + b"\r\n"
+    )
     assert "To: Zoë <zoë@exämple.de>" in web("--read", "test_email.eml").out
 
 
-NAMES = ["Société générale, Département ingénierie", "Dr. Jürgen Müller-Lüdenscheidt, Universität zu Köln", "ж" * 90]
+NAMES = [
+    "Société générale, Département ingénierie",
+    "Dr. Jürgen Müller-Lüdenscheidt, Universität zu Köln",
+    "ж" * 90,
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,12 +137,23 @@ def test_no_injection_by_the_name_of_a_file(web: Run, tmp_path: Path) -> None:
 
 def test_body_from_stdin(tmp_path: Path) -> None:
     result = command("email_builder.py", "--body", "-", stdin="from\nstdin\n", cwd=tmp_path)
-    assert (result.returncode, result.stdout.splitlines()) == (0, [DEFAULTS[0], "", "from", "stdin"])
+    assert (result.returncode, result.stdout.splitlines()) == (
+        0,
+        [DEFAULTS[0], "", "from", "stdin"],
+    )
     result = command("email_builder.py", "--body", "one\ftwo\u2028three\n\nfour", cwd=tmp_path)
     assert result.stdout.splitlines()[2:] == ["one\\x0ctwo\\u2028three", "", "four"]
 
 
-INJECTIONS = ["x\nBcc: a@b", "x\r\nBcc: a@b", "x\rBcc: a@b", "x\0", "x\x0bBcc: a@b", "x\x85Bcc: a@b", "x\u2028Bcc: a@b"]
+INJECTIONS = [
+    "x\nBcc: a@b",
+    "x\r\nBcc: a@b",
+    "x\rBcc: a@b",
+    "x\0",
+    "x\x0bBcc: a@b",
+    "x\x85Bcc: a@b",
+    "x\u2028Bcc: a@b",
+]
 LANGUAGE = [
     "=?UTF-8*en?Q?=0D=0ABcc:_x?=",
     "=?unknown-8bit?q?=0a?=Bcc:x",
@@ -124,7 +173,11 @@ ENCODED = [
 def test_no_injection(text: str, web: Run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in a header"):
         check_header(text)
-    for option, value in (("--subject", text), ("--from", f"{text} <a@b.c>"), ("--to", f"{text} <a@b.c>")):
+    for option, value in (
+        ("--subject", text),
+        ("--from", f"{text} <a@b.c>"),
+        ("--to", f"{text} <a@b.c>"),
+    ):
         if "\0" not in text:
             code, out, err = web(option, value)
             assert (code, out) == (1, [])
@@ -135,10 +188,32 @@ def test_no_injection(text: str, web: Run, tmp_path: Path) -> None:
 def test_any_subject_and_name_arrives_or_is_refused(web: Run, tmp_path: Path) -> None:
     """In the finished message nothing has come or gone, whatever they hold."""
     chance = random.Random(7)
-    pieces = ["a", "B c", "ä", "😀", " ", ",", ";", '"', "\\", "<", "(", ")", "@", "=?", "?=", "_", ":", "x" * 40, "é "]
+    pieces = [
+        "a",
+        "B c",
+        "ä",
+        "😀",
+        " ",
+        ",",
+        ";",
+        '"',
+        "\\",
+        "<",
+        "(",
+        ")",
+        "@",
+        "=?",
+        "?=",
+        "_",
+        ":",
+        "x" * 40,
+        "é ",
+    ]
     written = 0
     for _ in range(150):
-        subject, name = ("".join(chance.choices(pieces, k=chance.randrange(9))).strip() for _ in range(2))
+        subject, name = (
+            "".join(chance.choices(pieces, k=chance.randrange(9))).strip() for _ in range(2)
+        )
         code, _, err = web("--subject", subject, "--from", f"{name} <me@example.com>")
         assert code == 0 or "would not have the headers" in err or "not an address" in err
         if code == 0:
@@ -194,7 +269,9 @@ def test_bad_address_is_an_error(text: str, web: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-NESTED = b"".join(b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(3000))
+NESTED = b"".join(
+    b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(3000)
+)
 WILD = {
     "empty": b"",
     "binary": bytes(range(256)) * 20,
@@ -207,7 +284,12 @@ WILD = {
     "no boundary": b"Content-Type: multipart/mixed\n\nx",
     "broken multipart": b"Content-Type: multipart/mixed; boundary=a\n\n--a\n\nx\n--a\nContent-Type: message/rfc822\n\n",
     "broken name": b"Content-Disposition: attachment; filename*=nonsense'x'%FF%\nContent-Type: ;\n\nx",
-    "hostile": b"Subject: " + b"a " * 100_000 + b"\nTo: " + b'"' * 100_000 + b"\nX: " + b"=?utf-8?q?a?= " * 10_000,
+    "hostile": b"Subject: "
+    + b"a " * 100_000
+    + b"\nTo: "
+    + b'"' * 100_000
+    + b"\nX: "
+    + b"=?utf-8?q?a?= " * 10_000,
     "two forms of a charset": b"Content-Type: text/plain; charset*=us-ascii'en'utf-8\n\nh\xc3\xa9",
     "contradictory boundary": b"Content-Type: multipart/mixed; boundary*=''a; boundary*0=a\n\n--a\n\nhe\n--a--\n",
     "undefined charset": b"Content-Type: text/plain; charset=undefined\n\nh\xc3\xa9",
@@ -228,9 +310,17 @@ def test_attachment_without_a_name_is_no_body(web: Run, tmp_path: Path) -> None:
     html, plain = b"--a\nContent-Type: text/html\n", b"--a\nContent-Type: text/plain\n"
     top = b"Content-Type: multipart/mixed; boundary=a\n\n"
     (tmp_path / "one").write_bytes(top + plain + b"\ncover\n" + html + attached + b"\n<b>\n--a--\n")
-    (tmp_path / "two").write_bytes(top + html + b"\n<p>\n" + plain + attached + b"\nreport\n--a--\n")
-    assert web("--read", "one").out[-2:] == ["cover", "Attachment 1: without a name (text/html, 3 bytes)"]
-    assert web("--read", "two").out[-2:] == ["<p>", "Attachment 1: without a name (text/plain, 6 bytes)"]
+    (tmp_path / "two").write_bytes(
+        top + html + b"\n<p>\n" + plain + attached + b"\nreport\n--a--\n"
+    )
+    assert web("--read", "one").out[-2:] == [
+        "cover",
+        "Attachment 1: without a name (text/html, 3 bytes)",
+    ]
+    assert web("--read", "two").out[-2:] == [
+        "<p>",
+        "Attachment 1: without a name (text/plain, 6 bytes)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +351,9 @@ def test_empty_text_does_not_hide_the_html(web: Run, tmp_path: Path) -> None:
 def test_names_of_attachments_may_be_encoded_words(web: Run, tmp_path: Path) -> None:
     name = b'Content-Disposition: attachment; filename="=?utf-8?B?R3LDvMOfZS50eHQ=?="\n\nx'
     (tmp_path / "mail").write_bytes(name)
-    assert web("--read", "mail").out[-1] == "Attachment 1: Gr\u00fc\u00dfe.txt (text/plain, 1 bytes)"
+    assert (
+        web("--read", "mail").out[-1] == "Attachment 1: Gr\u00fc\u00dfe.txt (text/plain, 1 bytes)"
+    )
 
 
 def test_ordinary_text_is_not_escaped(web: Run) -> None:

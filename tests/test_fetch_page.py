@@ -10,7 +10,12 @@ from conftest import command, free_port, scripted
 from fetch_page import WebError, format_field, parse_object, to_ascii
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
-GET = {"args": {}, "headers": {"Host": "httpbin.org", "X\x1b": ["a", "ü"]}, "origin": "192.0.2.1", "url": "here"}
+GET = {
+    "args": {},
+    "headers": {"Host": "httpbin.org", "X\x1b": ["a", "ü"]},
+    "origin": "192.0.2.1",
+    "url": "here",
+}
 BODY = json.dumps(GET).encode()
 PERMANENT = "308 Permanent Redirect" if sys.version_info >= (3, 11) else "307 Temporary Redirect"
 SHOWN = ["origin: 192.0.2.1", "headers:", "  Host: httpbin.org", r'  X\x1b: ["a", "ü"]']
@@ -22,9 +27,13 @@ def test_format_field() -> None:
     assert list(format_field("a", {"b": 1, "c": {"d": "e"}})) == ["a:", "  b: 1", '  c: {"d": "e"}']
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 5000, b"[1]", b"{} {}"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 5000, b"[1]", b"{} {}"]
+)
 def test_parse_refuses(body: bytes) -> None:
-    with pytest.raises(WebError, match=r"^not (JSON but text/html, which begins with|a JSON object but) b'"):
+    with pytest.raises(
+        WebError, match=r"^not (JSON but text/html, which begins with|a JSON object but) b'"
+    ):
         parse_object(body, "text/html")
 
 
@@ -46,7 +55,11 @@ def test_default_fields_and_chosen_ones(web: Run) -> None:
     asked: list[str] = []
     with website({"/get": page(BODY, "application/json")}, asked) as site:
         assert web(f"{site}/get") == (0, SHOWN, "")
-        assert web(f"{site}/get", "--field", "url", "--field", "args") == (0, ["url: here", "args:"], "")
+        assert web(f"{site}/get", "--field", "url", "--field", "args") == (
+            0,
+            ["url: here", "args:"],
+            "",
+        )
         code, out, err = web(f"{site}/get", "--field", "url", "--field", "none")
     assert (code, out) == (1, ["url: here"])
     assert "no field 'none'; there is: args, headers, origin, url" in err
@@ -77,7 +90,9 @@ def test_says_what_came_instead_of_json(web: Run) -> None:
     with website({"/": page(b"<!doctype html>\x1b[2J", "text/html; charset=x")}) as site:
         code, out, err = web(site)
     assert (code, out) == (1, [])
-    assert err.startswith(f"fetch_page.py: error: {site}: not JSON but text/html; charset=x, which begins with b'<!doc")
+    assert err.startswith(
+        f"fetch_page.py: error: {site}: not JSON but text/html; charset=x, which begins with b'<!doc"
+    )
     assert err.strip().isprintable()
 
 

@@ -33,7 +33,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (root / "sub" / "a b").write_bytes(b"sub")
     for number in range(500):
         (root / f"{number}.txt").write_text(str(number))
-    with running(serve, partial(handle_client, root=os.path.realpath(root), timeout=TIMEOUT)) as address:
+    with running(
+        serve, partial(handle_client, root=os.path.realpath(root), timeout=TIMEOUT)
+    ) as address:
         yield str(address[1])
 
 
@@ -43,7 +45,11 @@ def files() -> dict[str, bytes]:
 
 def test_fetches(web: Run, port: str) -> None:
     assert web("small", "--port", port) == (0, ["small: 5 bytes"], "")
-    assert web("big", "--port", port, "--output", "other", "--verify") == (0, ["other: 5000000 bytes, verified"], "")
+    assert web("big", "--port", port, "--output", "other", "--verify") == (
+        0,
+        ["other: 5000000 bytes, verified"],
+        "",
+    )
     assert web("empty", "sub/a b", "--port", port) == (0, ["empty: 0 bytes", "a b: 3 bytes"], "")
     assert files() == {"small": b"Hello", "other": BIG, "empty": b"", "a b": b"sub"}
 
@@ -51,10 +57,14 @@ def test_fetches(web: Run, port: str) -> None:
 def test_many_files_over_one_connection(web: Run, port: str) -> None:
     Path("folder").mkdir()
     names = [f"{number}.txt" for number in range(500)]
-    code, out, err = web(*names[:250], "none", *names[250:], "--port", port, "--output", "folder", "--verify")
+    code, out, err = web(
+        *names[:250], "none", *names[250:], "--port", port, "--output", "folder", "--verify"
+    )
     assert (code, err) == (1, "file_client.py: error: none: file not found: 'none'\n")
     assert len(out) == 500
-    assert {path.name: path.read_text() for path in Path("folder").iterdir()} == {name: name[:-4] for name in names}
+    assert {path.name: path.read_text() for path in Path("folder").iterdir()} == {
+        name: name[:-4] for name in names
+    }
 
 
 def test_two_files_with_the_same_name_here(web: Run) -> None:
@@ -80,7 +90,9 @@ def test_a_file_that_comes_to_be_here_meanwhile(web: Run) -> None:
     assert "exists by now" in err
 
 
-@pytest.mark.parametrize("line", [b"x\ty", b"\x1b[31m\tname", b"name", b"9" * 30 + b"\tx", b"5\t" + b"x" * 99_999])
+@pytest.mark.parametrize(
+    "line", [b"x\ty", b"\x1b[31m\tname", b"name", b"9" * 30 + b"\tx", b"5\t" + b"x" * 99_999]
+)
 def test_no_list(line: bytes, web: Run) -> None:
     with scripted(b"OK 1\n" + line + b"\n") as port:
         code, out, err = web("--list", "--port", str(port))
@@ -107,7 +119,9 @@ def test_nobody_reads_the_list(port: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     client = [sys.executable, "-u", str(ROOT / "file_client.py"), "--port", port, "--list"]
-    result = subprocess.run(client, stdout=writer, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    result = subprocess.run(
+        client, stdout=writer, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False
+    )
     os.close(writer)
     assert (result.returncode, result.stderr) == (0, b"")
 
@@ -146,7 +160,9 @@ def test_safe(name: str, here: str) -> None:
 def test_names_are_made_safe(web: Run) -> None:
     replies = b"OK 1\na" * 3
     with scripted(replies) as port:
-        code, out, err = web(r"..\\..\\evil", "/etc/cron.d/x", r"new\nline", "..", r"\z", "--port", str(port))
+        code, out, err = web(
+            r"..\\..\\evil", "/etc/cron.d/x", r"new\nline", "..", r"\z", "--port", str(port)
+        )
     assert (code, out) == (1, ["_.._evil: 1 byte", "x: 1 byte", "new_line: 1 byte"])
     assert err.count("that gives no name for the file here; choose one with --output") == 2
     assert set(files()) == {"_.._evil", "x", "new_line"}
@@ -188,7 +204,11 @@ def test_silence(web: Run) -> None:
 
 def test_nowhere_to_write(web: Run, port: str) -> None:
     code, out, err = web("small", "--output", "no/folder", "--port", port)
-    assert (code, out, err) == (1, [], "file_client.py: error: no/folder: No such file or directory\n")
+    assert (code, out, err) == (
+        1,
+        [],
+        "file_client.py: error: no/folder: No such file or directory\n",
+    )
     if sys.platform == "linux":
         assert "No space left" in web("big", "--output", "/dev/full", "--port", port).err
         assert web("big", "--output", "/dev/null", "--port", port).code == 0
@@ -214,7 +234,15 @@ def test_interrupt_leaves_nothing(number: int, code: int, tmp_path: Path) -> Non
                 connection.recv(1)
 
     with running(begin) as address:
-        words = [sys.executable, str(ROOT / "file_client.py"), "x", "--host", "127.0.0.1", "--port", str(address[1])]
+        words = [
+            sys.executable,
+            str(ROOT / "file_client.py"),
+            "x",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(address[1]),
+        ]
         with started(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
             _, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (code, b"")
@@ -227,6 +255,10 @@ def test_five_gibibytes(tmp_path: Path) -> None:
     size = 5 * 1024**3
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(size)
-    with running(serve, partial(handle_client, root=os.path.realpath(tmp_path), timeout=TIMEOUT)) as address:
-        result = command("file_client.py", "sparse", "--output", os.devnull, "--port", str(address[1]))
+    with running(
+        serve, partial(handle_client, root=os.path.realpath(tmp_path), timeout=TIMEOUT)
+    ) as address:
+        result = command(
+            "file_client.py", "sparse", "--output", os.devnull, "--port", str(address[1])
+        )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

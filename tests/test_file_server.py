@@ -93,7 +93,9 @@ def test_names(name: str) -> None:
     assert decode_name(NAMES[name]) == name
 
 
-@pytest.mark.parametrize("text", ["\\", "a\\b", r"\x1", r"\xZZ", r"\u12", r"\\\a", r"\N{DASH}", r"\101"])
+@pytest.mark.parametrize(
+    "text", ["\\", "a\\b", r"\x1", r"\xZZ", r"\u12", r"\\\a", r"\N{DASH}", r"\101"]
+)
 def test_no_names(text: str) -> None:
     with pytest.raises(ValueError, match="escape"):
         decode_name(text)
@@ -119,7 +121,14 @@ def test_requests_in_one_segment(address: Any) -> None:
         client.half_close()
         empty = hashlib.sha256(b"").hexdigest().encode()
         big = b"OK %d\n" % len(BIG) + BIG
-        assert client.rest() == b"OK 5\nHelloERROR file not found: 'none'\n" + big + b"OK " + empty + b"\nOK 5\nHello"
+        assert (
+            client.rest()
+            == b"OK 5\nHelloERROR file not found: 'none'\n"
+            + big
+            + b"OK "
+            + empty
+            + b"\nOK 5\nHello"
+        )
 
 
 def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
@@ -138,7 +147,13 @@ def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
 
 def test_list(address: Any) -> None:
     with FileClient(address) as client:
-        lines = ["3000000\tbig", "0\tempty", *([] if WINDOWS else ["5\tgood"]), "5\tsmall", "4\tsub/deep/file.txt"]
+        lines = [
+            "3000000\tbig",
+            "0\tempty",
+            *([] if WINDOWS else ["5\tgood"]),
+            "5\tsmall",
+            "4\tsub/deep/file.txt",
+        ]
         assert client.names() == lines
 
 

@@ -27,9 +27,17 @@ LISTING = [
 NAMES = ["dists/", "README", "link", "plain", "ü ö", "café/"]
 
 
-def ftp(replies: dict[str, str], data: Iterable[bytes], said: list[str]) -> AbstractContextManager[Any]:
+def ftp(
+    replies: dict[str, str], data: Iterable[bytes], said: list[str]
+) -> AbstractContextManager[Any]:
     """A server that answers commands with these replies, or as usual, and sends `data` as the listing."""
-    usual = {"USER": "331 password?", "PASS": "230 in", "TYPE": "200 ok", "QUIT": "221 bye", "greeting": "220 fake"}
+    usual = {
+        "USER": "331 password?",
+        "PASS": "230 in",
+        "TYPE": "200 ok",
+        "QUIT": "221 bye",
+        "greeting": "220 fake",
+    }
 
     def converse(connection: socket.socket, address: object) -> str:
         with connection.makefile("rb") as lines, ExitStack() as stack:
@@ -37,7 +45,9 @@ def ftp(replies: dict[str, str], data: Iterable[bytes], said: list[str]) -> Abst
             while line := lines.readline():
                 said.append(line.decode().rstrip("\r\n"))
                 verb = line.split()[0].decode()
-                reply = {**usual, "MLSD": "150 here", "NLST": "150 here", **replies}.get(verb, "502 no")
+                reply = {**usual, "MLSD": "150 here", "NLST": "150 here", **replies}.get(
+                    verb, "502 no"
+                )
                 if verb == "PASV" and verb not in replies:
                     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
                     listener.settimeout(TIMEOUT)
@@ -62,14 +72,18 @@ def crlf(lines: Iterable[bytes]) -> list[bytes]:
 def run(web: Run) -> Callable[..., Any]:
     """What lists the folder /debian of a fake server; takes that server's behaviour, and options."""
 
-    def run(replies: dict[str, str], data: Iterable[bytes], *options: str, said: list[str] | None = None) -> Any:
+    def run(
+        replies: dict[str, str], data: Iterable[bytes], *options: str, said: list[str] | None = None
+    ) -> Any:
         with ftp(replies, data, [] if said is None else said) as (_, port):
             return web("--host", "127.0.0.1", "--port", str(port), *options)
 
     return run
 
 
-@pytest.mark.parametrize("line", [b"", b"README", b"-rw-r--r-- 1 0 0 5 README", b"a=b c", b"=;x y", b"type=file;"])
+@pytest.mark.parametrize(
+    "line", [b"", b"README", b"-rw-r--r-- 1 0 0 5 README", b"a=b c", b"=;x y", b"type=file;"]
+)
 def test_no_lines_of_mlsd(line: bytes) -> None:
     with pytest.raises(FtpError, match="not a line of a listing"):
         parse_mlsd(line)
@@ -104,7 +118,11 @@ def test_pieces_and_limit(run: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("code", ["500", "502"])
 def test_nlst(code: str, run: Callable[..., Any]) -> None:
     said: list[str] = []
-    data = [b"/debian/dists\r\n", b"/debian/.\r\n..\r\nREADME\r\n", b"pool/\r\n\xc3\xa4\r\n\xe4\x1b[2J"]
+    data = [
+        b"/debian/dists\r\n",
+        b"/debian/.\r\n..\r\nREADME\r\n",
+        b"pool/\r\n\xc3\xa4\r\n\xe4\x1b[2J",
+    ]
     code_, out, err = run({"MLSD": f"{code} what?"}, data, said=said)
     assert (code_, out, err) == (0, ["dists", "README", "pool/", "ä", r"ä\x1b[2J"], "")
     assert said[-2:] == ["NLST /debian", "QUIT"]
@@ -113,7 +131,9 @@ def test_nlst(code: str, run: Callable[..., Any]) -> None:
 NO_MLSD = {"MLSD": "500 what?"}
 
 
-@pytest.mark.parametrize("nlst", ["150 here", "450 No files found", "550 No files found.", "450 empty"])
+@pytest.mark.parametrize(
+    "nlst", ["150 here", "450 No files found", "550 No files found.", "450 empty"]
+)
 def test_an_empty_folder(nlst: str, run: Callable[..., Any]) -> None:
     assert run({}, []) == (0, [], "")
     assert run({**NO_MLSD, "NLST": nlst}, []) == (0, [], "")
@@ -122,17 +142,26 @@ def test_an_empty_folder(nlst: str, run: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("replies", "reason"),
     [
-        ({"PASS": "530 Login incorrect."}, "/debian: login refused: 530 Login incorrect.; try --user and --password"),
+        (
+            {"PASS": "530 Login incorrect."},
+            "/debian: login refused: 530 Login incorrect.; try --user and --password",
+        ),
         ({"greeting": "421 too many"}, "refused: 421 too many"),
         ({"greeting": "HTTP/1.1 400"}, "not an FTP server: it says 'HTTP/1.1 400'"),
         ({"MLSD": "550 No such folder"}, "/debian: refused: 550 No such folder"),
         ({**NO_MLSD, "CWD": "550 No such folder"}, "/debian: refused: 550 No such folder"),
         ({**NO_MLSD, "NLST": "550 No such folder"}, "/debian: refused: 550 No such folder"),
-        ({**NO_MLSD, "NLST": "450 /debian: No such folder"}, "/debian: refused: 450 /debian: No such folder"),
+        (
+            {**NO_MLSD, "NLST": "450 /debian: No such folder"},
+            "/debian: refused: 450 /debian: No such folder",
+        ),
         ({"PASV": "227 nonsense"}, "/debian: not an FTP server: it says '227 nonsense'"),
         ({"PASV": "425 no"}, "/debian: refused: 425 no"),
         ({"PASV": f"227 (127,0,0,1,{free_port() // 256},1)"}, "/debian: connection refused"),
-        ({"greeting": "220-x\r\n" * 3000 + "220 x"}, "not an FTP server: it says 'replies without end'"),
+        (
+            {"greeting": "220-x\r\n" * 3000 + "220 x"},
+            "not an FTP server: it says 'replies without end'",
+        ),
         ({"USER": "\x1b[2J"}, r"/debian: not an FTP server: it says '\x1b[2J'"),
         ({"TYPE": ""}, "/debian: no answer in time"),
     ],
@@ -152,7 +181,11 @@ def test_garbage(data: list[bytes], run: Callable[..., Any]) -> None:
 
 def test_a_million_names(run: Callable[..., Any]) -> None:
     """It stops reading: a listing without end is no problem."""
-    assert run({}, (b"type=file; %d\r\n" % n * 1000 for n in count()), "--limit", "2") == (0, ["0", "0"], "")
+    assert run({}, (b"type=file; %d\r\n" % n * 1000 for n in count()), "--limit", "2") == (
+        0,
+        ["0", "0"],
+        "",
+    )
     assert run(NO_MLSD, (b"%d\r\n" % n * 1000 for n in count()), "--limit", "1") == (0, ["0"], "")
 
 

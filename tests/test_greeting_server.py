@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from battery import CROWD
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, limited
+from conftest import ROOT, TIMEOUT, LineClient, Server, command
 from greeting_server import format_greeting, format_record
 
 SCRIPT = ROOT / "greeting_server.py"
@@ -23,7 +23,10 @@ def test_greeting() -> None:
 
 
 def test_record() -> None:
-    assert format_record(("127.0.0.1", 54321), NOW) == "2026-11-21T10:15:30.123+01:00\t127.0.0.1\t54321\n"
+    assert (
+        format_record(("127.0.0.1", 54321), NOW)
+        == "2026-11-21T10:15:30.123+01:00\t127.0.0.1\t54321\n"
+    )
 
 
 def test_tells_and_logs_the_same(tmp_path: Path) -> None:
@@ -34,12 +37,14 @@ def test_tells_and_logs_the_same(tmp_path: Path) -> None:
         code, _, err = server.stop()
     assert code == 0
     assert lines[1:] == [f"Address: {host}", f"Port: {port}"]
-    assert abs(parsedate_to_datetime(lines[0].removeprefix("Time: ")) - datetime.now().astimezone()) < timedelta(
-        seconds=TIMEOUT
-    )
+    assert abs(
+        parsedate_to_datetime(lines[0].removeprefix("Time: ")) - datetime.now().astimezone()
+    ) < timedelta(seconds=TIMEOUT)
     for line in lines:
         assert line in err
-    assert re.fullmatch(rf"\S+T\S+[-+]\d\d:\d\d\t{host}\t{port}\n", (tmp_path / "connections.txt").read_text())
+    assert re.fullmatch(
+        rf"\S+T\S+[-+]\d\d:\d\d\t{host}\t{port}\n", (tmp_path / "connections.txt").read_text()
+    )
 
 
 def test_record_is_in_the_file_at_once(tmp_path: Path) -> None:
@@ -75,7 +80,9 @@ def test_file_has_whole_lines_of_many_clients(tmp_path: Path) -> None:
 def test_file_that_cannot_be_written(tmp_path: Path) -> None:
     result = command(SCRIPT, "--log", str(tmp_path))
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(r"greeting_server\.py: error: cannot write .*; choose another --log\n", result.stderr)
+    assert re.fullmatch(
+        r"greeting_server\.py: error: cannot write .*; choose another --log\n", result.stderr
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /dev/full")

@@ -31,13 +31,18 @@ def test_auto_with_another_range() -> None:
 def test_auto_that_runs_out_of_guesses_has_not_won() -> None:
     with Server(SERVER, "--quiet", "--number", "1", "--max-guesses", "2") as server:
         result = command("guess_client.py", "--auto", "--port", str(server.address[1]))
-    assert (result.returncode, result.stderr) == (1, "guess_client.py: error: the game was not won\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "guess_client.py: error: the game was not won\n",
+    )
     assert result.stdout.endswith("25: ERROR out of guesses: it was 1\n")
 
 
 def test_by_hand() -> None:
     with Server(SERVER, "--quiet", "--number", "42") as server:
-        result = command("guess_client.py", "--port", str(server.address[1]), stdin="50\nx\n42\n1\n")
+        result = command(
+            "guess_client.py", "--port", str(server.address[1]), stdin="50\nx\n42\n1\n"
+        )
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.splitlines() == [
             "Guess a number between 1 and 100",
@@ -45,8 +50,16 @@ def test_by_hand() -> None:
             "ERROR not a whole number: 'x'",
             "correct: 42 in 2 guesses",
         ]
-        assert command("guess_client.py", "--port", str(server.address[1]), stdin="1\nquit\n").returncode == 1
-        assert command("guess_client.py", "--port", str(server.address[1]), stdin="1\n").returncode == 1
+        assert (
+            command(
+                "guess_client.py", "--port", str(server.address[1]), stdin="1\nquit\n"
+            ).returncode
+            == 1
+        )
+        assert (
+            command("guess_client.py", "--port", str(server.address[1]), stdin="1\n").returncode
+            == 1
+        )
 
 
 @pytest.mark.parametrize(

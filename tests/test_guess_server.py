@@ -11,7 +11,12 @@ SCRIPT = ROOT / "guess_server.py"
 def test_hints() -> None:
     game = Game(1, 100, 42)
     lines = [b"50\n", b" 25 \r\n", b"+41", b"42"]
-    assert [game.answer(line) for line in lines] == ["lower", "higher", "higher", "correct: 42 in 4 guesses"]
+    assert [game.answer(line) for line in lines] == [
+        "lower",
+        "higher",
+        "higher",
+        "correct: 42 in 4 guesses",
+    ]
     assert game.over
 
 
@@ -53,8 +58,13 @@ def test_out_of_guesses() -> None:
 
 
 def test_game_over_hangs_up() -> None:
-    with Server(SCRIPT, "--quiet", "--number", "7", "--low", "-5", "--high", "9", "--max-guesses", "1") as server:
-        for guess, reply in (("7", "correct: 7 in 1 guess"), ("8", "ERROR out of guesses: it was 7")):
+    with Server(
+        SCRIPT, "--quiet", "--number", "7", "--low", "-5", "--high", "9", "--max-guesses", "1"
+    ) as server:
+        for guess, reply in (
+            ("7", "correct: 7 in 1 guess"),
+            ("8", "ERROR out of guesses: it was 7"),
+        ):
             with LineClient(server.address) as client:
                 assert client.line() == "Guess a number between -5 and 9"
                 client.send(f"{guess}\n1\n".encode())
@@ -78,7 +88,9 @@ def test_each_client_has_a_number_of_its_own() -> None:
     assert len(answers) == 5
 
 
-@pytest.mark.parametrize("wrong", ["--low 5 --high 4", "--number 101", "--low x", "--max-guesses 0", "--high 1e9"])
+@pytest.mark.parametrize(
+    "wrong", ["--low 5 --high 4", "--number 101", "--low x", "--max-guesses 0", "--high 1e9"]
+)
 def test_wrong_usage(wrong: str) -> None:
     result = command(SCRIPT, *wrong.split())
     assert (result.returncode, result.stdout) == (2, "")

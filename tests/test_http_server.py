@@ -69,7 +69,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
         yield address
 
 
-def ask(site: tuple[str, int], target: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
+def ask(
+    site: tuple[str, int], target: str, method: str = "GET", **headers: str
+) -> tuple[HTTPResponse, bytes]:
     """Ask for a target as it is, without what a browser would make of it."""
     connection = HTTPConnection(*site, timeout=TIMEOUT)
     try:
@@ -117,10 +119,26 @@ def test_byte_range_that_is_not_there(header: str, size: int) -> None:
 def test_media_type_and_size() -> None:
     names = ["a.txt", "a.html", "a.png", "a.tar.gz", "a", "a.unknown"]
     octets = "application/octet-stream"
-    kinds = ["text/plain; charset=utf-8", "text/html", "image/png", "application/gzip", octets, octets]
+    kinds = [
+        "text/plain; charset=utf-8",
+        "text/html",
+        "image/png",
+        "application/gzip",
+        octets,
+        octets,
+    ]
     assert list(map(media_type, names)) == kinds
     sizes = [0, 999, 1000, 12_345, 999_499, 999_600, 5 * 10**9, 12 * 10**15]
-    assert list(map(show_size, sizes)) == ["0 B", "999 B", "1 kB", "12.3 kB", "999 kB", "1 MB", "5 GB", "1.2e+04 TB"]
+    assert list(map(show_size, sizes)) == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "12.3 kB",
+        "999 kB",
+        "1 MB",
+        "5 GB",
+        "1.2e+04 TB",
+    ]
 
 
 def test_file(site: tuple[str, int]) -> None:
@@ -152,12 +170,16 @@ def test_a_body_is_no_next_request(site: tuple[str, int]) -> None:
     body = b"GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n"
     for method in ("GET", "POST"):
         with LineClient(site) as client:
-            client.send(f"{method} /small.txt HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            client.send(
+                f"{method} /small.txt HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
             assert client.rest().count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(
-    ("header", "part"), [("bytes=0-9", BIG[:10]), ("bytes=999990-", BIG[-10:]), ("bytes=-700000", BIG[300_000:])]
+    ("header", "part"),
+    [("bytes=0-9", BIG[:10]), ("bytes=999990-", BIG[-10:]), ("bytes=-700000", BIG[300_000:])],
 )
 def test_range(site: tuple[str, int], header: str, part: bytes) -> None:
     reply, body = ask(site, "/big.bin", Range=header)
@@ -178,7 +200,9 @@ def test_range_that_is_not_there(site: tuple[str, int]) -> None:
 def test_if_modified_since(site: tuple[str, int]) -> None:
     status = {}
     for since in (MODIFIED - 1, MODIFIED, MODIFIED + 1):
-        status[since - MODIFIED] = ask(site, "/big.bin", If_Modified_Since=formatdate(since, usegmt=True))[0].status
+        status[since - MODIFIED] = ask(
+            site, "/big.bin", If_Modified_Since=formatdate(since, usegmt=True)
+        )[0].status
     assert status == {-1: 200, 0: 304, 1: 304}
     assert ask(site, "/big.bin", If_Modified_Since="no date")[0].status == 200
     both = {"If_Modified_Since": formatdate(MODIFIED, usegmt=True), "If_None_Match": '"x"'}
@@ -266,7 +290,9 @@ def raw(site: tuple[str, int], request: bytes) -> bytes:
         (b"GET /small.txt HTTP/1.0\r\n\r\n", b"200"),
     ],
 )
-def test_forms_of_requests_in_rfc_9112(site: tuple[str, int], request_: bytes, status: bytes) -> None:
+def test_forms_of_requests_in_rfc_9112(
+    site: tuple[str, int], request_: bytes, status: bytes
+) -> None:
     assert re.match(rb"HTTP/1\.1 %s " % status, raw(site, request_))
 
 
@@ -325,7 +351,9 @@ def test_other_forms_of_requests(site: tuple[str, int]) -> None:
     assert ask(site, "http://h:1/small.txt?x")[1] == b"Hello"
     assert ask(site, "/big.bin", "HEAD", Range="bytes=0-1")[0].status == 200
     with LineClient(site) as client:
-        client.send(b"GET /small.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /small.txt HTTP/1.0\r\n\r\n")
+        client.send(
+            b"GET /small.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /small.txt HTTP/1.0\r\n\r\n"
+        )
         replies = client.rest()
     assert replies.count(b"Hello") == 2
     assert replies.index(b"Connection: keep-alive\r\n") < replies.index(b"Connection: close\r\n")
@@ -337,7 +365,9 @@ def test_other_forms_of_requests(site: tuple[str, int]) -> None:
 
 @pytest.mark.skipif(WINDOWS, reason="no limit to lower")
 def test_out_of_descriptors_is_not_not_found(tmp_path: Path) -> None:
-    with Server(limited(SCRIPT, tmp_path, "RLIMIT_NOFILE", 20), "--directory", str(tmp_path)) as server:
+    with Server(
+        limited(SCRIPT, tmp_path, "RLIMIT_NOFILE", 20), "--directory", str(tmp_path)
+    ) as server:
         clients = [LineClient(server.address) for _ in range(30)]
         clients[0].send(b"GET /http_server.py HTTP/1.1\r\nHost: h\r\n\r\n")
         while "Cannot accept a client" not in server.log_line():
@@ -361,7 +391,13 @@ def test_folders(site: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [b"\0\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 100_000, b"X: y\r\n" * 200],
+    [
+        b"\0\xff\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"x" * 100_000,
+        b"X: y\r\n" * 200,
+    ],
 )
 def test_hostile_requests(site: tuple[str, int], request_: bytes) -> None:
     with suppress(ConnectionError), LineClient(site) as client:
@@ -416,7 +452,9 @@ def test_no_such_folder_and_port_in_use(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "none: not a folder" in result.stderr
     with socket.create_server(("127.0.0.1", 0)) as other:
-        result = command("http_server.py", "--host", "127.0.0.1", "--port", str(other.getsockname()[1]))
+        result = command(
+            "http_server.py", "--host", "127.0.0.1", "--port", str(other.getsockname()[1])
+        )
     assert (result.returncode, result.stdout) == (1, "")
     assert "http_server.py: error: cannot listen on 127.0.0.1:" in result.stderr
 

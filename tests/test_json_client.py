@@ -10,7 +10,14 @@ import pytest
 
 from conftest import ROOT, Server, command, scripted
 
-VALUES = {"name": "Ada", "born": 1815, "none": None, "list": [1, "é"], "evil": "\x1b[2J\x9b\u202e", "half": "\ud800"}
+VALUES = {
+    "name": "Ada",
+    "born": 1815,
+    "none": None,
+    "list": [1, "é"],
+    "evil": "\x1b[2J\x9b\u202e",
+    "half": "\ud800",
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,13 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("key", "printed"),
-    [("name", '"Ada"'), ("born", "1815"), ("none", "null"), ("list", '[1, "é"]'), ("evil", r'"\u001b[2J\u009b\u202e"')],
+    [
+        ("name", '"Ada"'),
+        ("born", "1815"),
+        ("none", "null"),
+        ("list", '[1, "é"]'),
+        ("evil", r'"\u001b[2J\u009b\u202e"'),
+    ],
 )
 def test_prints_the_value_as_json(port: str, file: Path, key: str, printed: str) -> None:
     result = command("json_client.py", "--port", port, str(file), key)
@@ -55,7 +68,9 @@ def test_stdout_that_cannot_tell_it(port: str, file: Path, monkeypatch: pytest.M
     assert (result.returncode, result.stdout) == (0, '[1, "\\u00e9"]\n')
 
 
-@pytest.mark.parametrize(("key", "printed"), [("name", "Ada"), ("born", "1815"), ("evil", "\x1b[2J\x9b\u202e")])
+@pytest.mark.parametrize(
+    ("key", "printed"), [("name", "Ada"), ("born", "1815"), ("evil", "\x1b[2J\x9b\u202e")]
+)
 def test_raw_in_a_pipe(port: str, file: Path, key: str, printed: str) -> None:
     result = command("json_client.py", "--port", port, "--raw", str(file), key)
     assert (result.returncode, result.stdout) == (0, printed + "\n")
@@ -98,12 +113,16 @@ def test_bad_file(tmp_path: Path, content: bytes, complaint: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     result = command("json_client.py", "none.json", "a", cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr == "json_client.py: error: cannot read none.json: No such file or directory\n"
+    assert (
+        result.stderr == "json_client.py: error: cannot read none.json: No such file or directory\n"
+    )
 
 
 def test_refused_by_the_server(file: Path) -> None:
     with scripted(b'{"error": "no\\u001b"}\n') as port:
-        result = command("json_client.py", "--host", "127.0.0.1", "--port", str(port), str(file), "name")
+        result = command(
+            "json_client.py", "--host", "127.0.0.1", "--port", str(port), str(file), "name"
+        )
     assert (result.returncode, result.stderr) == (1, "json_client.py: error: refused: no\\x1b\n")
 
 
@@ -111,15 +130,23 @@ def test_refused_by_the_server(file: Path) -> None:
 def test_text_is_sent_as_it_is(port: str, tmp_path: Path) -> None:
     """Escaped it would be three times as long, and refused."""
     path = tmp_path / "long.json"
-    path.write_text(json.dumps({"long": 7_000_000 * "é", "a": 1}, ensure_ascii=False), encoding="utf-8")
+    path.write_text(
+        json.dumps({"long": 7_000_000 * "é", "a": 1}, ensure_ascii=False), encoding="utf-8"
+    )
     result = command("json_client.py", "--port", port, str(path), "a")
     assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
 
 
-@pytest.mark.parametrize("reply", ["", "no\x1b\n", "[]\n", "{}\n", '{"found": true}\n', "1\n", "[" * 99999])
+@pytest.mark.parametrize(
+    "reply", ["", "no\x1b\n", "[]\n", "{}\n", '{"found": true}\n', "1\n", "[" * 99999]
+)
 def test_broken_server(file: Path, reply: Any) -> None:
     with scripted(reply.encode()) as port:
-        result = command("json_client.py", "--host", "127.0.0.1", "--port", str(port), str(file), "name")
+        result = command(
+            "json_client.py", "--host", "127.0.0.1", "--port", str(port), str(file), "name"
+        )
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(r"json_client\.py: error: not an answer of a JSON server: .*\n", result.stderr)
+    assert re.fullmatch(
+        r"json_client\.py: error: not an answer of a JSON server: .*\n", result.stderr
+    )
     assert result.stderr[:-1].isprintable()

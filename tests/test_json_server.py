@@ -21,7 +21,9 @@ def request(data: Any, key: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "value", [1, 1.5, "é\n\x1b", None, True, [1, [2]], {"a": {}}, "", 10**4000], ids=lambda v: str(v)[:9]
+    "value",
+    [1, 1.5, "é\n\x1b", None, True, [1, [2]], {"a": {}}, "", 10**4000],
+    ids=lambda v: str(v)[:9],
 )
 def test_found(value: Any) -> None:
     assert answer(request({"other": 0, "name": value}, "name")) == {"found": True, "value": value}
@@ -46,7 +48,10 @@ def test_not_found() -> None:
 
 
 def test_repeated_name_counts_last() -> None:
-    assert answer(b'{"data": {"a": 1, "a": 2}, "key": "a", "key": "a"}') == {"found": True, "value": 2}
+    assert answer(b'{"data": {"a": 1, "a": 2}, "key": "a", "key": "a"}') == {
+        "found": True,
+        "value": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,13 +69,22 @@ def test_repeated_name_counts_last() -> None:
         (b'{"data": {}, "key": null}', '"key" is not a string'),
         (b'{"data": {"a": NaN}, "key": "a"}', "NaN is not JSON"),
         (b'{"data": {"a": -Infinity}, "key": "a"}', "-Infinity is not JSON"),
-        (b'{"data": {"a": 1e999}, "key": "a"}', "number too large, too small or too long for a float: 1e999"),
+        (
+            b'{"data": {"a": 1e999}, "key": "a"}',
+            "number too large, too small or too long for a float: 1e999",
+        ),
         (b'{"data": {"a": 1e-400}, "key": "a"}', "number too large, too small or too long"),
         (b'{"data": {"a": 12345678901234567890.5}, "key": "a"}', "number too large, too small"),
         (b'{"data": {"a": 1e99999999999999999999}, "key": "a"}', "number too large, too small"),
         (b'{"data": {"a": 1e-99999999999999999999}, "key": "a"}', "number too large, too small"),
-        (b'{"data": {"a": ' + b"9" * 5000 + b'}, "key": "a"}', "number too large: more than 4300 digits"),
-        (b'{"data": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b'}, "key": "a"}', "nested too deeply"),
+        (
+            b'{"data": {"a": ' + b"9" * 5000 + b'}, "key": "a"}',
+            "number too large: more than 4300 digits",
+        ),
+        (
+            b'{"data": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b'}, "key": "a"}',
+            "nested too deeply",
+        ),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"data": {"\xff": 1}, "key": "a"}', "not UTF-8"),
         (b" " * (MAX_LINE + 1), "line too long: at most 16777216 bytes"),
@@ -111,7 +125,10 @@ def test_largest_request_is_read_in_linear_time() -> None:
 @pytest.mark.big
 def test_a_slow_reader_is_not_idle() -> None:
     """Ten megabytes in two seconds, of which none is silent, with a time limit of half a second."""
-    with Server(ROOT / "json_server.py", "--quiet", "--timeout", "0.5") as server, LineClient(server.address) as client:
+    with (
+        Server(ROOT / "json_server.py", "--quiet", "--timeout", "0.5") as server,
+        LineClient(server.address) as client,
+    ):
         client.send(request({"a": "x" * 10_000_000}, "a") + b"\n")
         data = b""
         for _ in range(40):

@@ -53,7 +53,10 @@ def test_path_below(url: str, path: bytes | None) -> None:
         (APACHE, ["a b.txt", "B.TXT"]),
         (OTHERS, ["x.txt", "z.txt", r"\xff\n\x1b[2J.txt", "café.txt", "&notit.txt"]),
         (b'<base href="http://["><base href="/f/g/"><base href="/"><a href="x.txt">', ["g/x.txt"]),
-        (b'<a href="x.txt"><a href="%78.txt"><a href="y.txt" href="z.txt"><a href="%2e%2e/q.txt">', ["x.txt", "y.txt"]),
+        (
+            b'<a href="x.txt"><a href="%78.txt"><a href="y.txt" href="z.txt"><a href="%2e%2e/q.txt">',
+            ["x.txt", "y.txt"],
+        ),
         (b"", []),
     ],
     ids=["nginx", "apache", "others", "base", "twice", "empty"],
@@ -78,7 +81,9 @@ def test_suffix(web: Run) -> None:
 
 def test_recursive(web: Run) -> None:
     pages = {
-        "/f/": page(b'<a href="a.txt"></a><a href="s/"></a><a href="/"></a><a href="z/"></a><a href="b.txt"></a>'),
+        "/f/": page(
+            b'<a href="a.txt"></a><a href="s/"></a><a href="/"></a><a href="z/"></a><a href="b.txt"></a>'
+        ),
         "/f/s/": page(
             b'<a href="../"></a><a href="c.txt"></a><a href="d%20e/"></a><a href="../z/"></a><a href="s/"></a>'
         ),
@@ -88,7 +93,11 @@ def test_recursive(web: Run) -> None:
     }
     asked: list[str] = []
     with website(pages, asked) as site:
-        assert web(f"{site}/f/", "--recursive") == (0, ["a.txt", "b.txt", "s/c.txt", "s/d e/f.txt", "z/y.txt"], "")
+        assert web(f"{site}/f/", "--recursive") == (
+            0,
+            ["a.txt", "b.txt", "s/c.txt", "s/d e/f.txt", "z/y.txt"],
+            "",
+        )
     assert sorted(request.split()[1] for request in asked) == sorted(pages)
 
 
@@ -130,11 +139,19 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))
+    ) as server:
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         try:
-            assert web(f"http://127.0.0.1:{server.server_port}/") == (0, ["a b.txt", "B.TXT", "ü#%.txt"], "")
+            assert web(f"http://127.0.0.1:{server.server_port}/") == (
+                0,
+                ["a b.txt", "B.TXT", "ü#%.txt"],
+                "",
+            )
         finally:
             server.shutdown()
             thread.join()
@@ -144,14 +161,18 @@ def test_the_library_s_server(tmp_path: Path, web: Run) -> None:
 def test_misbehaving_servers(path: str, web: Run) -> None:
     html = drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
     with website({**MISBEHAVING, "/drip": html}) as site:
-        code, out, err = web(site + path, "--timeout", "0.3" if "drip" in path else "10", "--max-size", "1000")
+        code, out, err = web(
+            site + path, "--timeout", "0.3" if "drip" in path else "10", "--max-size", "1000"
+        )
     assert (code, out) == (1, [])
     assert err.startswith(f"list_text_files.py: error: {site}{path}: {REASONS[path]}")
 
 
 def test_timeout_is_for_all_folders_together(web: Run) -> None:
     """A listing without end, folders in each folder."""
-    html = b'<a href="x.txt"></a>' + b"".join(b'<a href="%d/"></a>' % number for number in range(50))
+    html = b'<a href="x.txt"></a>' + b"".join(
+        b'<a href="%d/"></a>' % number for number in range(50)
+    )
 
     class Endless(dict[str, bytes]):
         def get(self, path: str, default: object = None) -> bytes:
@@ -165,6 +186,13 @@ def test_timeout_is_for_all_folders_together(web: Run) -> None:
 
 def test_no_listing_and_nobody_there(web: Run) -> None:
     with website({"/": page(b"{}", "application/json")}) as site:
-        assert web(site) == (1, [], f"list_text_files.py: error: {site}: not a page but application/json\n")
+        assert web(site) == (
+            1,
+            [],
+            f"list_text_files.py: error: {site}: not a page but application/json\n",
+        )
     assert "bad URL" in web("file:///").err
-    assert "connection refused" in command("list_text_files.py", f"http://127.0.0.1:{free_port()}/").stderr
+    assert (
+        "connection refused"
+        in command("list_text_files.py", f"http://127.0.0.1:{free_port()}/").stderr
+    )

@@ -215,7 +215,9 @@ def start(folder: Path, bug: str) -> Server:
     return Server(script)
 
 
-@pytest.mark.parametrize("check", [*battery.CHECKS, in_pieces, with_crlf], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [*battery.CHECKS, in_pieces, with_crlf], ids=lambda check: check.__name__
+)
 def test_sound_server_passes(tmp_path: Path, check: battery.Check) -> None:
     with start(tmp_path, "") as server:
         check(server.address, TALK)
@@ -234,5 +236,9 @@ def test_no_hang_up_on_stop_is_rejected(tmp_path: Path) -> None:
     bug = """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     """
-    with start(tmp_path, bug) as server, LineClient(server.address), pytest.raises(subprocess.TimeoutExpired):
+    with (
+        start(tmp_path, bug) as server,
+        LineClient(server.address),
+        pytest.raises(subprocess.TimeoutExpired),
+    ):
         server.stop()

@@ -26,7 +26,9 @@ def server(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
     return serving(folder, **{"max_size": 10**8, **changes})
 
 
-def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -> AbstractContextManager[Any]:
+def fake(
+    replies: dict[str, str], said: list[str], greeting: str = "220 fake"
+) -> AbstractContextManager[Any]:
     """A server that answers a command that begins with a key with that reply, and any other with 250."""
 
     def handle_client(connection: socket.socket, address: object) -> str:
@@ -34,7 +36,9 @@ def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -
             connection.sendall(greeting.encode() + b"\r\n")
             while line := lines.readline().decode().rstrip("\r\n"):
                 said.append(line)
-                answer = next((reply for key, reply in replies.items() if line.startswith(key)), "250 OK")
+                answer = next(
+                    (reply for key, reply in replies.items() if line.startswith(key)), "250 OK"
+                )
                 connection.sendall(answer.encode() + b"\r\n")
                 if answer.startswith("354"):
                     while lines.readline() != b".\r\n":
@@ -48,7 +52,9 @@ def fake(replies: dict[str, str], said: list[str], greeting: str = "220 fake") -
 def message(folder: Path) -> bytes:
     """Return the only message in a folder, without what the server has put in front of it."""
     [path] = folder.iterdir()
-    return re.sub(rb"^Return-Path: .*\r\nReceived: .*\r\n\tby .*\r\n\t.*\r\n", b"", path.read_bytes())
+    return re.sub(
+        rb"^Return-Path: .*\r\nReceived: .*\r\n\tby .*\r\n\t.*\r\n", b"", path.read_bytes()
+    )
 
 
 @pytest.fixture
@@ -78,7 +84,17 @@ def test_on_the_wire(text: bytes, wire: bytes) -> None:
 
 def test_subject_and_body(web: Run, mail: Path) -> None:
     with server(mail) as (_, port):
-        words = ["--from", "Ada <ada@exämple.org>", "--to", "c@d", "é@f", "--to", "g@h", "--subject", "Grüße"]
+        words = [
+            "--from",
+            "Ada <ada@exämple.org>",
+            "--to",
+            "c@d",
+            "é@f",
+            "--to",
+            "g@h",
+            "--subject",
+            "Grüße",
+        ]
         code, out, err = web("--port", str(port), *words, "--body", ".\n\nä")
     assert (code, out, err) == (0, ["Sent to c@d", "Sent to é@f", "Sent to g@h"], "")
     parsed = email.message_from_bytes(message(mail), policy=email.policy.default)
@@ -88,7 +104,10 @@ def test_subject_and_body(web: Run, mail: Path) -> None:
 
 
 def test_a_file_arrives_as_it_is(web: Run, mail: Path) -> None:
-    data = random.Random(2).randbytes(3_000_000).replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n.\r\n..\r\n"
+    data = (
+        random.Random(2).randbytes(3_000_000).replace(b"\r", b"").replace(b"\n", b"\r\n")
+        + b"\r\n.\r\n..\r\n"
+    )
     Path("x.eml").write_bytes(data)
     with server(mail) as (_, port):
         assert web(*ENVELOPE, "--port", str(port), "--eml", "x.eml") == (0, ["Sent to d@e.f"], "")
@@ -116,9 +135,15 @@ def test_login(offered: str, web: Run) -> None:
         "QUIT": "221 bye",
     }
     with fake(replies, said) as (_, port):
-        code, out, err = web(*ENVELOPE, "--port", str(port), *SHORT, "--user", "üser", "--password", "sécret", "-v")
+        code, out, err = web(
+            *ENVELOPE, "--port", str(port), *SHORT, "--user", "üser", "--password", "sécret", "-v"
+        )
     assert (code, out) == (0, ["Sent to d@e.f"])
-    login = ["AUTH PLAIN AMO8c2VyAHPDqWNyZXQ="] if "PLAIN" in offered else ["AUTH LOGIN", "w7xzZXI=", "c8OpY3JldA=="]
+    login = (
+        ["AUTH PLAIN AMO8c2VyAHPDqWNyZXQ="]
+        if "PLAIN" in offered
+        else ["AUTH LOGIN", "w7xzZXI=", "c8OpY3JldA=="]
+    )
     assert said[0] == "EHLO [127.0.0.1]"
     assert said[1 : 1 + len(login)] == login
     assert re.fullmatch(r"MAIL FROM:<a@b\.c> SIZE=\d+", said[1 + len(login)])
@@ -146,9 +171,14 @@ def test_a_message_may_have_exactly_the_size_that_is_offered(web: Run, mail: Pat
 
 def test_what_a_server_repeats_of_a_password_is_masked(web: Run) -> None:
     said: list[str] = []
-    replies = {"EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "501 what is AHVzZXIAc2VjcmV0, or secret?"}
+    replies = {
+        "EHLO": "250-x\r\n250 AUTH PLAIN",
+        "AUTH": "501 what is AHVzZXIAc2VjcmV0, or secret?",
+    }
     with fake(replies, said) as (_, port):
-        err = web(*ENVELOPE, "--port", str(port), *SHORT, "--user", "user", "--password", "secret", "-v").err
+        err = web(
+            *ENVELOPE, "--port", str(port), *SHORT, "--user", "user", "--password", "secret", "-v"
+        ).err
     assert err.count("501 what is ***, or ***?") == 2
     assert "AHVzZXIAc2VjcmV0" not in err
 
@@ -165,19 +195,33 @@ def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
         return ""
 
     with running(serve, handle_client) as (_, port):
-        assert "no answer in time" in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.3").err
+        assert (
+            "no answer in time"
+            in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.3").err
+        )
 
 
 def test_falls_back_to_helo(web: Run) -> None:
     said: list[str] = []
     with fake({"EHLO": "502 what?", "DATA": "354 go", "QUIT": "221 bye"}, said) as (_, port):
         assert web(*ENVELOPE, "--port", str(port), *SHORT).code == 0
-    assert said == ["EHLO [127.0.0.1]", "HELO [127.0.0.1]", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA", "QUIT"]
+    assert said == [
+        "EHLO [127.0.0.1]",
+        "HELO [127.0.0.1]",
+        "MAIL FROM:<a@b.c>",
+        "RCPT TO:<d@e.f>",
+        "DATA",
+        "QUIT",
+    ]
 
 
 def test_some_recipients_are_refused(web: Run) -> None:
     said: list[str] = []
-    replies = {"RCPT TO:<no@": "550-no\r\n550 such \x1b user", "RCPT TO:<later@": "451 full", "DATA": "354 go"}
+    replies = {
+        "RCPT TO:<no@": "550-no\r\n550 such \x1b user",
+        "RCPT TO:<later@": "451 full",
+        "DATA": "354 go",
+    }
     with fake(replies, said) as (_, port):
         words = ["--port", str(port), *SHORT, "--to", "no@b.c", "later@b.c", "yes@b.c"]
         code, out, err = web(*ENVELOPE, *words)
@@ -226,7 +270,10 @@ def test_refusals(replies: dict[str, str], reason: str, web: Run) -> None:
 def test_addresses_beyond_ascii_want_smtputf8(web: Run) -> None:
     said: list[str] = []
     with fake({}, said) as (_, port):
-        assert "no addresses beyond ASCII" in web(*ENVELOPE, "--to", "é@f", "--port", str(port), *SHORT).err
+        assert (
+            "no addresses beyond ASCII"
+            in web(*ENVELOPE, "--to", "é@f", "--port", str(port), *SHORT).err
+        )
         assert web(*ENVELOPE, "--to", "e@ä.de", "--port", str(port), *SHORT).code == 1  # no 354
     assert said[:2] == ["EHLO [127.0.0.1]", "QUIT"]
     assert "RCPT TO:<e@xn--4ca.de>" in said
@@ -239,7 +286,10 @@ def test_silence_hangups_and_strangers(web: Run) -> None:
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(100) == b"QUIT\r\n"
-    for says, reason in ((b"220 x\r\n", "the server hung up"), (b"SSH-2.0-x\r\n", "not a mail server")):
+    for says, reason in (
+        (b"220 x\r\n", "the server hung up"),
+        (b"SSH-2.0-x\r\n", "not a mail server"),
+    ):
         with scripted(says) as port:
             code, out, err = web(*ENVELOPE, "--port", str(port), *SHORT)
             assert (code, out) == (1, [])
@@ -261,14 +311,18 @@ def test_silence_hangups_and_strangers(web: Run) -> None:
 )
 def test_refuses_before_it_connects(words: list[str], web: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        code, out, err = web("--host", "127.0.0.1", "--port", str(listener.getsockname()[1]), *words)
+        code, out, err = web(
+            "--host", "127.0.0.1", "--port", str(listener.getsockname()[1]), *words
+        )
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
     assert (code, out, err.count("\n")) == (1, [], 1)
 
 
-@pytest.mark.parametrize("words", [[], ["--body", "x", "--eml", "y"], ["--body", "x", "--user", "u"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--body", "x", "--eml", "y"], ["--body", "x", "--user", "u"]]
+)
 def test_wrong_usage(words: list[str], web: Run) -> None:
     with pytest.raises(SystemExit, match="2"):
         web(*ENVELOPE, *words)
@@ -289,7 +343,15 @@ def test_refused_in_the_middle_of_a_message(tmp_path: Path) -> None:
 
     (tmp_path / "big.eml").write_bytes(b"Subject: x\r\n\r\n" + b"x" * 50_000_000)
     with running(serve, handle_client) as address:
-        words = [*ENVELOPE, "--port", str(address[1]), "--eml", str(tmp_path / "big.eml"), "--timeout", "0.5"]
+        words = [
+            *ENVELOPE,
+            "--port",
+            str(address[1]),
+            "--eml",
+            str(tmp_path / "big.eml"),
+            "--timeout",
+            "0.5",
+        ]
         result = command("smtp_client.py", *words)
     assert (result.returncode, result.stdout) == (1, "")
     assert "refused: 552 too big for me" in result.stderr

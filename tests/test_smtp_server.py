@@ -26,7 +26,13 @@ TEN_MEBIBYTES = 10 * 1024 * 1024
 
 def serving(folder: Path, **changes: Any) -> AbstractContextManager[Any]:
     """A server in this process."""
-    options = {"directory": str(folder), "max_size": MAX_SIZE, "user": None, "password": None, "timeout": TIMEOUT}
+    options = {
+        "directory": str(folder),
+        "max_size": MAX_SIZE,
+        "user": None,
+        "password": None,
+        "timeout": TIMEOUT,
+    }
     args = argparse.Namespace(**{**options, **changes})
     return running(serve, partial(handle_client, args=args))
 
@@ -50,7 +56,12 @@ class MailClient(LineClient):
 
     def hand_over(self, message: bytes) -> int:
         """Send a message as it is, up to its end; return the code."""
-        assert self.say("RSET", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [250, 250, 250, 354]
+        assert self.say("RSET", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [
+            250,
+            250,
+            250,
+            354,
+        ]
         self.send(message)
         return self.code()
 
@@ -68,7 +79,9 @@ def kept(folder: Path) -> list[bytes]:
     messages = []
     assert all(path.suffix == ".eml" for path in folder.iterdir())
     for path in sorted(folder.iterdir()):
-        match = re.match(rb"Return-Path: <.*>\r\nReceived: .*\r\n\tby .*;\r\n\t.*\r\n", path.read_bytes())
+        match = re.match(
+            rb"Return-Path: <.*>\r\nReceived: .*\r\n\tby .*;\r\n\t.*\r\n", path.read_bytes()
+        )
         assert match
         messages.append(path.read_bytes()[match.end() :])
     return messages
@@ -89,7 +102,13 @@ def session() -> Session:
 
 
 def test_extensions(session: Session) -> None:
-    expected = ["250-host greets me", f"250-SIZE {MAX_SIZE}", "250-PIPELINING", "250-8BITMIME", "250 SMTPUTF8"]
+    expected = [
+        "250-host greets me",
+        f"250-SIZE {MAX_SIZE}",
+        "250-PIPELINING",
+        "250-8BITMIME",
+        "250 SMTPUTF8",
+    ]
     assert session.answer(b"EHLO me").splitlines() == expected
     assert session.answer(b"HELO me") == "250 host greets me\r\n"
     assert "250-AUTH PLAIN LOGIN\r\n" in Session("host", 1, "u", "p").answer(b"EHLO me")
@@ -150,14 +169,35 @@ def test_commands_after_hello(session: Session, line: str, code: int) -> None:
 
 
 def test_order(session: Session) -> None:
-    assert codes(session, "MAIL FROM:<a@b>", "EHLO x", "DATA", "RCPT TO:<c@d>") == [503, 250, 503, 503]
-    assert codes(session, "MAIL FROM:<a@b>", "MAIL FROM:<a@b>", "DATA", "RCPT TO:<>") == [250, 503, 554, 501]
-    assert codes(session, "RCPT TO:<Postmaster>", "RCPT TO:<c@d> X=1", "DATA x", "DATA") == [250, 555, 501, 354]
+    assert codes(session, "MAIL FROM:<a@b>", "EHLO x", "DATA", "RCPT TO:<c@d>") == [
+        503,
+        250,
+        503,
+        503,
+    ]
+    assert codes(session, "MAIL FROM:<a@b>", "MAIL FROM:<a@b>", "DATA", "RCPT TO:<>") == [
+        250,
+        503,
+        554,
+        501,
+    ]
+    assert codes(session, "RCPT TO:<Postmaster>", "RCPT TO:<c@d> X=1", "DATA x", "DATA") == [
+        250,
+        555,
+        501,
+        354,
+    ]
 
 
 @pytest.mark.parametrize("forget", ["RSET", "EHLO again", "HELO again"])
 def test_what_forgets_the_sender(session: Session, forget: str) -> None:
-    assert codes(session, "EHLO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", forget, "DATA") == [250, 250, 250, 250, 503]
+    assert codes(session, "EHLO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", forget, "DATA") == [
+        250,
+        250,
+        250,
+        250,
+        503,
+    ]
 
 
 def test_limits(session: Session) -> None:
@@ -185,7 +225,10 @@ USER, PASSWORD = base64_text("üser"), base64_text("sécret")
         ([f"AUTH LOGIN {USER}", PASSWORD], [334, 235]),
         (["AUTH login", USER, PASSWORD], [334, 334, 235]),
         (["MAIL FROM:<a@b>", f"AUTH PLAIN {WRONG}", "MAIL FROM:<a@b>"], [530, 535, 530]),
-        (["AUTH LOGIN", "*", "AUTH LOGIN", USER, "*", "AUTH PLAIN", "*"], [334, 501, 334, 334, 501, 334, 501]),
+        (
+            ["AUTH LOGIN", "*", "AUTH LOGIN", USER, "*", "AUTH PLAIN", "*"],
+            [334, 501, 334, 334, 501, 334, 501],
+        ),
         (["AUTH PLAIN =", "AUTH PLAIN !", f"AUTH PLAIN {USER}"], [501] * 3),
         (["AUTH LOGIN ä", "AUTH LOGIN !", "AUTH LOGIN", "!", "NOOP"], [501, 501, 334, 501, 250]),
         ([f"AUTH PLAIN {base64_text('admin' + chr(0) + 'üser' + chr(0) + 'sécret')}"], [535]),
@@ -215,7 +258,8 @@ MESSAGES = {
     "all bytes": bytes(range(256)) + b"\r\n",
     "8-bit": "Subject: Grüße\r\n\r\n".encode() + b"\xff\xfe\r\n",
     "random": random.Random(3).randbytes(300_000).replace(b"\r\n.\r\n", b"") + b"\r\n",
-    "10 MiB": random.Random(4).randbytes(TEN_MEBIBYTES - 2).replace(b"\r\n.\r\n", b"-----") + b"\r\n",
+    "10 MiB": random.Random(4).randbytes(TEN_MEBIBYTES - 2).replace(b"\r\n.\r\n", b"-----")
+    + b"\r\n",
     "as large as may be": b"x" * (MAX_SIZE - 2) + b"\r\n",
     "as many dots as may be": b".\r\n" * (MAX_SIZE // 3),
 }
@@ -223,7 +267,10 @@ MESSAGES = {
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_arrives_identical(name: str, tmp_path: Path) -> None:
-    with serving(tmp_path, max_size=max(len(MESSAGES[name]), MAX_SIZE)) as address, client(address) as mail:
+    with (
+        serving(tmp_path, max_size=max(len(MESSAGES[name]), MAX_SIZE)) as address,
+        client(address) as mail,
+    ):
         assert mail.hand_over(wire(MESSAGES[name])) == 250
     assert kept(tmp_path) == [MESSAGES[name]]
 
@@ -310,7 +357,9 @@ def test_silence_is_ended_with_a_word(tmp_path: Path) -> None:
 
 def test_wrong_commands_end_the_conversation(tmp_path: Path) -> None:
     with serving(tmp_path) as address, client(address) as mail:
-        assert mail.say(*[b"GET / HTTP/1.1", b"\xff", b"x" * 100_000, b"", b"\0"] * 2) == [500] * 9 + [421]
+        assert mail.say(*[b"GET / HTTP/1.1", b"\xff", b"x" * 100_000, b"", b"\0"] * 2) == [
+            500
+        ] * 9 + [421]
         assert mail.rest() == b""
 
 
@@ -328,7 +377,9 @@ def test_a_full_disk_leaves_the_message_to_the_sender(tmp_path: Path) -> None:
 
 def test_envelope_is_noted(tmp_path: Path) -> None:
     with serving(tmp_path) as address, client(address) as mail:
-        assert mail.say("EHLO evil(\x1b", "EHLO me;by", "MAIL FROM:<ä@b> SMTPUTF8", "RCPT TO:<ö@d>", "DATA") == [
+        assert mail.say(
+            "EHLO evil(\x1b", "EHLO me;by", "MAIL FROM:<ä@b> SMTPUTF8", "RCPT TO:<ö@d>", "DATA"
+        ) == [
             501,
             250,
             250,
@@ -344,7 +395,10 @@ def test_envelope_is_noted(tmp_path: Path) -> None:
 
 
 def test_smtplib(tmp_path: Path) -> None:
-    with serving(tmp_path) as address, smtplib.SMTP(address[0], address[1], timeout=TIMEOUT) as mail:
+    with (
+        serving(tmp_path) as address,
+        smtplib.SMTP(address[0], address[1], timeout=TIMEOUT) as mail,
+    ):
         assert mail.sendmail("a@b.c", ["d@e.f", "g@h.i"], "Subject: x\n\n.\n..\nend") == {}
         assert mail.verify("d@e.f")[0] == 252
     assert kept(tmp_path) == [b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n"]
@@ -371,7 +425,9 @@ def test_curl(tmp_path: Path) -> None:
     (tmp_path / "mail").mkdir()
     with serving(tmp_path / "mail") as address:
         words = ["--mail-from", "a@b.c", "--mail-rcpt", "d@e.f", "-T", str(tmp_path / "message")]
-        subprocess.run(["curl", "-sS", f"smtp://127.0.0.1:{address[1]}", *words], check=True, timeout=TIMEOUT)
+        subprocess.run(
+            ["curl", "-sS", f"smtp://127.0.0.1:{address[1]}", *words], check=True, timeout=TIMEOUT
+        )
     assert kept(tmp_path / "mail") == [b"Subject: x\r\n\r\n.\r\n"]
 
 
@@ -389,8 +445,18 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("strace"), reason="no strace here")
 def test_the_disk_has_it_before_the_client_is_told(tmp_path: Path) -> None:
     with Server(SCRIPT, "--quiet", cwd=tmp_path) as server:
-        trace = ["strace", "-f", "-e", "trace=fsync,rename,sendto", "-o", str(tmp_path / "trace"), "-p"]
-        with started([*trace, str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
+        trace = [
+            "strace",
+            "-f",
+            "-e",
+            "trace=fsync,rename,sendto",
+            "-o",
+            str(tmp_path / "trace"),
+            "-p",
+        ]
+        with started(
+            [*trace, str(server.process.pid)], stderr=subprocess.PIPE, text=True
+        ) as tracer:
             assert tracer.stderr
             if "attached" not in tracer.stderr.readline():
                 pytest.skip("strace may not attach here")
@@ -398,14 +464,22 @@ def test_the_disk_has_it_before_the_client_is_told(tmp_path: Path) -> None:
                 assert mail.hand_over(b"x\r\n.\r\n") == 250
             server.stop()
             tracer.communicate(timeout=TIMEOUT)
-    calls = re.findall(r"(fsync|rename|sendto)\((?:\d+, \"(\d+))?", (tmp_path / "trace").read_text())
+    calls = re.findall(
+        r"(fsync|rename|sendto)\((?:\d+, \"(\d+))?", (tmp_path / "trace").read_text()
+    )
     assert [name for name, _ in calls][-5:-1] == ["sendto", "fsync", "rename", "fsync"]
     assert calls[-1] == ("sendto", "250")
 
 
 @pytest.mark.parametrize(
     "line",
-    ["AUTH PLAIN\tc2VjcmV0", "auth c2VjcmV0", "AUTH:PLAIN c2VjcmV0", " auth\tplain c2VjcmV0", "AUTH PLAIN  c2VjcmV0"],
+    [
+        "AUTH PLAIN\tc2VjcmV0",
+        "auth c2VjcmV0",
+        "AUTH:PLAIN c2VjcmV0",
+        " auth\tplain c2VjcmV0",
+        "AUTH PLAIN  c2VjcmV0",
+    ],
 )
 def test_no_password_in_the_log(line: str) -> None:
     assert b"c2VjcmV0" not in SECRET.sub(b"AUTH ***", line.encode())
@@ -415,8 +489,14 @@ def test_log_is_the_dialogue_without_passwords(tmp_path: Path) -> None:
     with Server(SCRIPT, "--user", "user", "--password", "hunter2", cwd=tmp_path) as server:
         with client(server.address) as mail:
             secret = base64_text("\0user\0hunter2")
-            assert mail.say("AUTH LOGIN", base64_text("user"), base64_text("wrong")) == [334, 334, 535]
-            assert mail.say(f"auth plain {secret}", "MAIL FROM:<a@b>\x1b[2J", "MAIL FROM:<a@b>") == [235, 501, 250]
+            assert mail.say("AUTH LOGIN", base64_text("user"), base64_text("wrong")) == [
+                334,
+                334,
+                535,
+            ]
+            assert mail.say(
+                f"auth plain {secret}", "MAIL FROM:<a@b>\x1b[2J", "MAIL FROM:<a@b>"
+            ) == [235, 501, 250]
             assert mail.hand_over(b"x\r\n.\r\n") == 250
             assert mail.say("QUIT") == [221]
         code, out, err = server.stop()
@@ -425,7 +505,13 @@ def test_log_is_the_dialogue_without_passwords(tmp_path: Path) -> None:
     assert secret not in err
     assert base64_text("wrong") not in err
     sides = re.findall(r"127\.0\.0\.1:\d+ ([CS]: .*)", err)
-    for line in ("S: 334 VXNlcm5hbWU6", "C: ***", "C: AUTH ***", r"C: MAIL FROM:<a@b>\x1b[2J", "C: QUIT"):
+    for line in (
+        "S: 334 VXNlcm5hbWU6",
+        "C: ***",
+        "C: AUTH ***",
+        r"C: MAIL FROM:<a@b>\x1b[2J",
+        "C: QUIT",
+    ):
         assert line in sides
     assert "C: (a message of 3 bytes)" in sides
     assert re.search(r"\.eml is for d@e\.f$", err, re.MULTILINE)

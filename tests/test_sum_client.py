@@ -30,7 +30,12 @@ def port() -> Iterator[str]:
     ],
 )
 def test_prints_the_sum(port: str, numbers: str, total: str) -> None:
-    result = command("sum_client.py", "--port", port, *(numbers.split(",") if "," in numbers else numbers.split()))
+    result = command(
+        "sum_client.py",
+        "--port",
+        port,
+        *(numbers.split(",") if "," in numbers else numbers.split()),
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, total + "\n", "")
 
 
@@ -42,7 +47,12 @@ def test_numbers_from_stdin(port: str) -> None:
 
 def test_numbers_go_out_as_they_come() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        words = [sys.executable, str(ROOT / "sum_client.py"), "--port", str(listener.getsockname()[1])]
+        words = [
+            sys.executable,
+            str(ROOT / "sum_client.py"),
+            "--port",
+            str(listener.getsockname()[1]),
+        ]
         with started(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             connection, _ = listener.accept()
             with connection, connection.makefile("rb") as stream:
@@ -91,10 +101,15 @@ def test_what_is_no_number(port: str, bad: str) -> None:
 @pytest.mark.big
 def test_refusal_in_a_long_list(port: str) -> None:
     result = command("sum_client.py", "--port", port, stdin="x " + "1 " * 500_000)
-    assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: not a number: 'x'\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"sum_client.py: error: 127.0.0.1:{port}: not a number: 'x'\n",
+    )
 
 
-@pytest.mark.parametrize("answer", ["Time: noon", "ERROR", "HTTP/1.1 400 Bad\r", "nan", "1_0", "\x1b"])
+@pytest.mark.parametrize(
+    "answer", ["Time: noon", "ERROR", "HTTP/1.1 400 Bad\r", "nan", "1_0", "\x1b"]
+)
 def test_what_is_no_sum(answer: str) -> None:
     with scripted(f"{answer}\n".encode()) as port:
         result = command("sum_client.py", "--port", str(port), "1")
@@ -105,4 +120,7 @@ def test_what_is_no_sum(answer: str) -> None:
 def test_hang_up() -> None:
     with scripted(b"6") as port:
         result = command("sum_client.py", "--port", str(port), "1")
-    assert (result.returncode, result.stderr) == (1, f"sum_client.py: error: 127.0.0.1:{port}: the server hung up\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"sum_client.py: error: 127.0.0.1:{port}: the server hung up\n",
+    )

@@ -19,12 +19,17 @@ from udp_logger import entry
 
 SCRIPT = ROOT / "udp_logger.py"
 SHORTEST = 148  # bytes of a line
-ABC = ("900150983cd24fb0d6963f7d28e17f72", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+ABC = (
+    "900150983cd24fb0d6963f7d28e17f72",
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+)
 
 
 @contextmanager
 def sender(host: str = "127.0.0.1") -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+    ) as sender:
         sender.bind((host, 0))
         yield sender
 
@@ -57,7 +62,15 @@ def test_entry() -> None:
 def test_logs_every_size(host: str, tmp_path: Path) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
-    datagrams = [b"", b"a", b"abc", b"\t\n\x1b[2J", os.urandom(1400), os.urandom(9000), os.urandom(65_507)]
+    datagrams = [
+        b"",
+        b"a",
+        b"abc",
+        b"\t\n\x1b[2J",
+        os.urandom(1400),
+        os.urandom(9000),
+        os.urandom(65_507),
+    ]
     with Server(SCRIPT, "--host", host, cwd=tmp_path) as server, sender(host) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_535)
         before = datetime.now().astimezone()
@@ -73,7 +86,11 @@ def test_logs_every_size(host: str, tmp_path: Path) -> None:
         when, *rest = fields(line)
         digests = [hashlib.md5(datagram).hexdigest(), hashlib.sha256(datagram).hexdigest()]
         assert rest == [host, port, str(len(datagram)), *digests]
-        assert timedelta(seconds=-1) < datetime.fromisoformat(when) - before < timedelta(seconds=TIMEOUT)
+        assert (
+            timedelta(seconds=-1)
+            < datetime.fromisoformat(when) - before
+            < timedelta(seconds=TIMEOUT)
+        )
 
 
 @pytest.mark.parametrize("before", ["before\n", "before"])
@@ -81,7 +98,10 @@ def test_appends(before: str, tmp_path: Path) -> None:
     """Whole lines, also to a file whose last one has no end."""
     path = tmp_path / "log"
     path.write_text(before)
-    with Server(SCRIPT, "--quiet", "--output", "log", "--count", "2", cwd=tmp_path) as server, sender() as client:
+    with (
+        Server(SCRIPT, "--quiet", "--output", "log", "--count", "2", cwd=tmp_path) as server,
+        sender() as client,
+    ):
         for _ in range(2):
             client.sendto(b"abc", server.address)
         code, out, err = server.end()
@@ -146,7 +166,10 @@ def test_what_the_kernel_drops_is_told(tmp_path: Path) -> None:
 def test_file_that_cannot_be_opened(output: str, tmp_path: Path) -> None:
     result = command(SCRIPT, "--output", output, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(rf"udp_logger\.py: error: cannot write {output}: .+; choose another --output\n", result.stderr)
+    assert re.fullmatch(
+        rf"udp_logger\.py: error: cannot write {output}: .+; choose another --output\n",
+        result.stderr,
+    )
 
 
 @pytest.mark.skipif(WINDOWS, reason="no file size limit")
@@ -174,7 +197,9 @@ def test_port_in_use(tmp_path: Path) -> None:
         port = str(server.address[1])
         result = command(SCRIPT, "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (1, "")
-        assert re.fullmatch(rf"udp_logger\.py: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr)
+        assert re.fullmatch(
+            rf"udp_logger\.py: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr
+        )
         assert server.stop() == (0, "", "")
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from conftest import TIMEOUT, WINDOWS, command
 
-LONGEST_ARGUMENT = 32_000 if WINDOWS else 100_000  # characters; all of a command has 32,767 on Windows
+LONGEST_ARGUMENT = (
+    32_000 if WINDOWS else 100_000
+)  # characters; all of a command has 32,767 on Windows
 
 
 @pytest.fixture
@@ -41,7 +43,11 @@ def test_bytes_of_stdin(receiver: socket.socket) -> None:
 
 def test_count_and_interval(receiver: socket.socket) -> None:
     start = time.monotonic()
-    assert to(receiver, "x", "--count", "3", "--interval", "0.2") == (0, 3 * "Sent 1 byte to TARGET\n", "")
+    assert to(receiver, "x", "--count", "3", "--interval", "0.2") == (
+        0,
+        3 * "Sent 1 byte to TARGET\n",
+        "",
+    )
     assert time.monotonic() - start > 0.4
     assert [receiver.recv(10) for _ in range(3)] == [b"x"] * 3
 
@@ -60,11 +66,14 @@ def test_too_long(receiver: socket.socket, stdin: bool) -> None:
 def test_unknown_host(host: str) -> None:
     result = command("udp_sender.py", host, "9007", "x")
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(rf"udp_sender\.py: error: {host}:9007: unknown host; check its name\n", result.stderr)
+    assert re.fullmatch(
+        rf"udp_sender\.py: error: {host}:9007: unknown host; check its name\n", result.stderr
+    )
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "localhost 9007", "localhost 0 x", "localhost 65536 x", "localhost 9007 x --count 0"]
+    "wrong",
+    ["", "localhost 9007", "localhost 0 x", "localhost 65536 x", "localhost 9007 x --count 0"],
 )
 def test_wrong_usage(wrong: str) -> None:
     result = command("udp_sender.py", *wrong.split())
@@ -80,5 +89,8 @@ def test_ipv6() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("::1", 0))
         port = receiver.getsockname()[1]
-        assert command("udp_sender.py", "::1", str(port), "x").stdout == f"Sent 1 byte to [::1]:{port}\n"
+        assert (
+            command("udp_sender.py", "::1", str(port), "x").stdout
+            == f"Sent 1 byte to [::1]:{port}\n"
+        )
         assert receiver.recv(10) == b"x"

@@ -18,20 +18,26 @@ from url_report import split_fragments
 from web import MISBEHAVING, REASONS, Run, page, redirect, website
 
 BODY = random.Random(1).randbytes(250_500)
-DIGESTS = [hashlib.md5(BODY[start : start + 1000]).hexdigest() for start in range(0, len(BODY), 1000)]
+DIGESTS = [
+    hashlib.md5(BODY[start : start + 1000]).hexdigest() for start in range(0, len(BODY), 1000)
+]
 UNKNOWN = ["/garbage", "/nothing", "/endless", "/loop", "/file", "/ftp"]  # no reply at all
 
 
 def digests(lines: list[str]) -> list[str]:
     numbered = [line for line in lines if line.startswith("Fragment ")]
-    assert [line.split(":")[0] for line in numbered] == [f"Fragment {n + 1}" for n in range(len(numbered))]
+    assert [line.split(":")[0] for line in numbered] == [
+        f"Fragment {n + 1}" for n in range(len(numbered))
+    ]
     return [line.split(": ")[1] for line in numbered]
 
 
 @pytest.mark.parametrize("size", [1, 7, 999, 1000, 1001, 4096, len(BODY)])
 def test_fragments_do_not_depend_on_the_pieces(size: int) -> None:
     pieces = (BODY[start : start + size] for start in range(0, len(BODY), size))
-    assert [hashlib.md5(fragment).hexdigest() for fragment in split_fragments(pieces, 1000)] == DIGESTS
+    assert [
+        hashlib.md5(fragment).hexdigest() for fragment in split_fragments(pieces, 1000)
+    ] == DIGESTS
 
 
 def test_report(web: Run, tmp_path: Path) -> None:
@@ -110,7 +116,10 @@ def test_incomplete(path: str, web: Run, tmp_path: Path) -> None:
     with website({"/short": page(BODY)[:-99], "/stalled": stall}) as site:
         code, out, err = web(site + path, "--timeout", "0.3")
     assert (code, out) == (1, [])
-    assert err == f"url_report.py: error: {site}{path}: the reply ended early; report.txt is about what came\n"
+    assert (
+        err
+        == f"url_report.py: error: {site}{path}: the reply ended early; report.txt is about what came\n"
+    )
     lines = (tmp_path / "report.txt").read_text().splitlines()
     assert lines[-1] == "incomplete"
     assert lines[-3] == f"Size received: {len(BODY) - 99} bytes"
@@ -133,7 +142,11 @@ def test_nobody_there_and_nowhere_to_write(web: Run, tmp_path: Path) -> None:
     assert "bad URL" in web("file:///etc/passwd").err
     with website({"/": page()}) as site:
         code, out, err = web(site, "--output", "no/such/folder")
-    assert (code, out, err) == (1, [], "url_report.py: error: no/such/folder: No such file or directory\n")
+    assert (code, out, err) == (
+        1,
+        [],
+        "url_report.py: error: no/such/folder: No such file or directory\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 

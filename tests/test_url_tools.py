@@ -49,9 +49,19 @@ def test_get(url: str, name: str, values: list[str]) -> None:
         ("http://h/#f", "a", "1", "http://h/?a=1#f"),
         ("http://h/?flag", "flag", "", "http://h/?flag="),
         ("http://h/?x=100%2525", "a", "100%25", "http://h/?x=100%2525&a=100%2525"),
-        ("http://h/?x", "n&=", "a b+c&d=e#f/ä", "http://h/?x&n%26%3D=a%20b%2Bc%26d%3De%23f%2F%C3%A4"),
+        (
+            "http://h/?x",
+            "n&=",
+            "a b+c&d=e#f/ä",
+            "http://h/?x&n%26%3D=a%20b%2Bc%26d%3De%23f%2F%C3%A4",
+        ),
         ("http://h/?x=%FF", "y", "²", "http://h/?x=%FF&y=%C2%B2"),
-        ("http://u:p@H:80/%7E;p?B=%20+&s=a;b&&e=#", "z", "1", "http://u:p@H:80/%7E;p?B=%20+&s=a;b&&e=&z=1#"),
+        (
+            "http://u:p@H:80/%7E;p?B=%20+&s=a;b&&e=#",
+            "z",
+            "1",
+            "http://u:p@H:80/%7E;p?B=%20+&s=a;b&&e=&z=1#",
+        ),
     ],
 )
 def test_set(url: str, name: str, value: str, result: str) -> None:
@@ -97,10 +107,14 @@ def test_agrees_with_the_library_on_what_is_meant() -> None:
         name = chance.choice(names)
         before = parse_qsl(urlsplit(url).query, keep_blank_values=True)
         after = parse_qsl(urlsplit(set_param(url, name, "new&")).query, keep_blank_values=True)
-        assert [pair for pair in after if pair[0] != name] == [pair for pair in before if pair[0] != name]
+        assert [pair for pair in after if pair[0] != name] == [
+            pair for pair in before if pair[0] != name
+        ]
         assert [value for key, value in after if key == name] == ["new&"]
         others = [piece for piece in pieces if not piece.startswith(quote(name, safe="") + "=")]
-        assert remove_param(url, name) == (f"http://h/p?{'&'.join(others)}#f" if others else "http://h/p#f")
+        assert remove_param(url, name) == (
+            f"http://h/p?{'&'.join(others)}#f" if others else "http://h/p#f"
+        )
 
 
 def test_example() -> None:
@@ -113,7 +127,10 @@ def test_example() -> None:
     ("args", "out"),
     [
         (["http://h/?a=1&a=2%0A%1b[2J", "--all", "a"], ["1", r"2\n\x1b[2J"]),
-        (["http://h/?a=1", "--set", "a=2=3", "--append", "a=", "--remove", "b"], ["http://h/?a=2%3D3&a="]),
+        (
+            ["http://h/?a=1", "--set", "a=2=3", "--append", "a=", "--remove", "b"],
+            ["http://h/?a=2%3D3&a="],
+        ),
         (["http://h/?a=1", "--remove", "a", "--set", "a=2", "--get", "a"], ["2", "http://h/?a=2"]),
         (["http://ö.example/ä"], ["http://ö.example/ä"]),
         (["http://f:000080/"], ["http://f:000080/"]),
@@ -126,7 +143,9 @@ def test_command(args: list[str], out: list[str]) -> None:
 
 
 def test_json() -> None:
-    result = command(SCRIPT, "https://u@Example.org:8443/p%20q?b=%C3%A4+1&a&b=#top", "--append", "c=3", "--json")
+    result = command(
+        SCRIPT, "https://u@Example.org:8443/p%20q?b=%C3%A4+1&a&b=#top", "--append", "c=3", "--json"
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
         "url": "https://u@Example.org:8443/p%20q?b=%C3%A4+1&a&b=&c=3#top",
@@ -140,17 +159,29 @@ def test_json() -> None:
 
 
 def test_goes_on_after_what_is_no_url() -> None:
-    wrong = ["no url", "http://", "http://h:99999/", "http://[::1", "localhost:80/", "http://a b/", "http://h/\x1b[2J"]
+    wrong = [
+        "no url",
+        "http://",
+        "http://h:99999/",
+        "http://[::1",
+        "localhost:80/",
+        "http://a b/",
+        "http://h/\x1b[2J",
+    ]
     urls = ["http://h/?a=1", *wrong, "", "http://h/?a=2", "http://h/?b=3\r", "http://h/?a=4"]
     result = command(SCRIPT, "-", "--get", "a", stdin="\n".join(urls))
     assert result.returncode == 1
     assert result.stdout.splitlines() == ["1", "2", "4"]
     errors = result.stderr.splitlines()
-    assert [line.startswith(f"{SCRIPT}: error: not a URL: ") for line in errors] == [True] * len(wrong) + [False]
+    assert [line.startswith(f"{SCRIPT}: error: not a URL: ") for line in errors] == [True] * len(
+        wrong
+    ) + [False]
     assert errors[-1] == f"{SCRIPT}: error: no parameter 'a' in http://h/?b=3"
     assert all(line.isprintable() for line in errors)
 
 
-@pytest.mark.parametrize("args", [["http://h/", "--set", "a"], ["--get", "a"]], ids=["no-value", "no-url"])
+@pytest.mark.parametrize(
+    "args", [["http://h/", "--set", "a"], ["--get", "a"]], ids=["no-value", "no-url"]
+)
 def test_wrong_usage(args: list[str]) -> None:
     assert command(SCRIPT, *args).returncode == 2

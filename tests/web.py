@@ -18,9 +18,16 @@ from echo_server import serve
 Pages = Mapping[str, "bytes | Callable[[socket.socket], object]"]
 
 
-def page(body: bytes = b"", kind: str = "text/html", status: str = "200 OK", **headers: str) -> bytes:
+def page(
+    body: bytes = b"", kind: str = "text/html", status: str = "200 OK", **headers: str
+) -> bytes:
     """Return a reply; a header whose name has a hyphen is given with `_`."""
-    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close"]
+    head = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
     head += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*head, "", ""]).encode() + body
 
@@ -97,7 +104,7 @@ REASONS = {
     "/nothing": "broken reply: RemoteDisconnected",
     "/endless": "broken reply: HTTPException got more than 100 headers",
     "/loop": "more than 10 redirects",
-    "/file": "bad URL 'file:///etc/passwd'",
+    "/file": "Found - Redirection to url 'file:///etc/passwd' is not allowed",
     "/ftp": "bad URL 'ftp://127.0.0.1/x'",
     "/drip": "timed out",
     "/long": "more than 1000 bytes",

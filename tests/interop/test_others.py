@@ -29,7 +29,9 @@ def needs(*programs: str) -> None:
 def shell(line: str, port: int, cwd: Path | None = None) -> str:
     """Run a line of shell, in which PORT is the port; return what it prints."""
     line = line.replace("SITE", "http://127.0.0.1:PORT").replace("PORT", str(port))
-    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=TIMEOUT, cwd=cwd, check=False)
+    result = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=TIMEOUT, cwd=cwd, check=False
+    )
     return result.stdout
 
 
@@ -43,7 +45,9 @@ def other(*words: str, cwd: Path | None = None) -> Iterator[int]:
         end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             if process.poll() is not None:
-                pytest.skip(f"{' '.join(words)[:60]} does not run here: status {process.returncode}")
+                pytest.skip(
+                    f"{' '.join(words)[:60]} does not run here: status {process.returncode}"
+                )
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
@@ -65,13 +69,20 @@ def other(*words: str, cwd: Path | None = None) -> Iterator[int]:
         ("nc", "printf '2 + 3\\n1 / 0\\n' | nc -N 127.0.0.1 PORT"),
         ("ncat", "printf '2 + 3\\n1 / 0\\n' | ncat 127.0.0.1 PORT"),
         ("socat", "printf '2 + 3\\n1 / 0\\n' | socat - TCP:127.0.0.1:PORT"),
-        ("telnet", "(printf '2 + 3\\n1 / 0\\n'; sleep 0.3) | telnet 127.0.0.1 PORT 2>/dev/null | tail -n 2"),
+        (
+            "telnet",
+            "(printf '2 + 3\\n1 / 0\\n'; sleep 0.3) | telnet 127.0.0.1 PORT 2>/dev/null | tail -n 2",
+        ),
     ],
     ids=["nc", "ncat", "socat", "telnet"],
 )
 def test_calculator(program: str, line: str) -> None:
     needs(program)
-    if program == "nc" and "-N" not in subprocess.run(["nc", "-h"], capture_output=True, text=True, check=False).stderr:
+    if (
+        program == "nc"
+        and "-N"
+        not in subprocess.run(["nc", "-h"], capture_output=True, text=True, check=False).stderr
+    ):
         pytest.skip("nc has no -N here")
     with Server(ROOT / "calc_server.py", "--quiet") as server:
         assert shell(line, server.address[1]) == "5\nERROR division by zero\n"
@@ -102,7 +113,9 @@ def test_listing_in_a_browser(tmp_path: Path) -> None:
     needs("chromium")
     (tmp_path / "a & b.txt").touch()
     browser = "chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-    browser += f" --disable-component-update --disable-sync --user-data-dir={tmp_path}/profile --dump-dom"
+    browser += (
+        f" --disable-component-update --disable-sync --user-data-dir={tmp_path}/profile --dump-dom"
+    )
     with Server(ROOT / "http_server.py", "--quiet", "--directory", str(tmp_path)) as server:
         page = shell(f"{browser} http://127.0.0.1:PORT/", server.address[1])
     assert '<a href="a%20%26%20b.txt">a &amp; b.txt</a>' in page
@@ -111,8 +124,14 @@ def test_listing_in_a_browser(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "line"),
     [
-        ("curl", "curl -sS smtp://127.0.0.1:PORT -u u:p --mail-from a@b.c --mail-rcpt d@e.f -T message"),
-        ("swaks", "swaks --server 127.0.0.1:PORT --from a@b.c --to d@e.f --auth LOGIN -au u -ap p --data @message"),
+        (
+            "curl",
+            "curl -sS smtp://127.0.0.1:PORT -u u:p --mail-from a@b.c --mail-rcpt d@e.f -T message",
+        ),
+        (
+            "swaks",
+            "swaks --server 127.0.0.1:PORT --from a@b.c --to d@e.f --auth LOGIN -au u -ap p --data @message",
+        ),
     ],
     ids=["curl", "swaks"],
 )
@@ -167,7 +186,16 @@ def test_nginx(tmp_path: Path) -> None:
 
 def test_the_library_s_web_server(tmp_path: Path) -> None:
     (tmp_path / "a b.txt").touch()
-    words = (sys.executable, "-m", "http.server", "PORT", "--bind", "127.0.0.1", "--directory", str(tmp_path))
+    words = (
+        sys.executable,
+        "-m",
+        "http.server",
+        "PORT",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(tmp_path),
+    )
     with other(*words) as port:
         assert command("list_text_files.py", f"http://127.0.0.1:{port}/").stdout == "a b.txt\n"
 
@@ -209,5 +237,11 @@ def test_vsftpd(tmp_path: Path) -> None:
     configure = 'sed "s|FOLDER|$1|; s|@|$2|" template > conf && exec vsftpd "$1/conf"'
     (tmp_path / "template").write_text(VSFTPD)
     with other("sh", "-c", configure, "sh", str(tmp_path), "PORT", cwd=tmp_path) as port:
-        result = command("ftp_list.py", "--host", "127.0.0.1", "--port", str(port), "--path", "/pub")
-    assert (result.returncode, sorted(result.stdout.splitlines()), result.stderr) == (0, ["a b", "c", "ü"], "")
+        result = command(
+            "ftp_list.py", "--host", "127.0.0.1", "--port", str(port), "--path", "/pub"
+        )
+    assert (result.returncode, sorted(result.stdout.splitlines()), result.stderr) == (
+        0,
+        ["a b", "c", "ü"],
+        "",
+    )
