@@ -345,7 +345,7 @@ def test_delay_is_added_in_each_direction() -> None:
 
 
 def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
-    """The times of three records: the same seed waits as long, another one does not."""
+    """Each piece is held back for as long as the seed says, in each direction for itself."""
 
     def waits(seed: str) -> list[float]:
         record = tmp_path / "record"
@@ -358,13 +358,16 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
         times = [float(line.split()[0]) for line in record.read_text().splitlines()]
         return [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
 
-    first, again, other = waits("1"), waits("1"), waits("2")
-    spread = random.Random("1 1 C")  # waits of the client's direction: seed, client, side
-    for wait in first[0:8:2]:
-        assert wait >= 0.2 * spread.random() - 0.002
-    assert len(first) == len(again) == len(other) == 10
-    assert max(abs(a - b) for a, b in zip(first, again, strict=True)) < 0.05
-    assert max(abs(a - b) for a, b in zip(first, other, strict=True)) > 0.05
+    expected = {}
+    for seed in ("1", "1", "2"):
+        spreads = [random.Random(f"{seed} 1 {side}") for side in "CS"]  # seed, client, side
+        expected[seed] = [0.2 * spreads[turn % 2].random() for turn in range(8)]
+        measured = waits(seed)
+        assert len(measured) == 10  # the two ends are not held back
+        for least, wait in zip(expected[seed], measured, strict=False):
+            assert wait >= least - 0.002
+        assert sum(measured) < sum(expected[seed]) + TIMEOUT / 2
+    assert expected["1"] != expected["2"]
 
 
 def test_rate_is_kept() -> None:
