@@ -160,6 +160,7 @@ with socket.create_server(("127.0.0.1", 1234)) as server:
 """
 
 
+@pytest.mark.big
 def test_feedback_shows_what_happened(tmp_path: Path) -> None:
     """Also the bytes of a line without an end, and nothing that steers a terminal."""
     folder = solution(tmp_path / "mine", "sum_server.py", UNFINISHED)
@@ -196,6 +197,7 @@ def test_a_report_tells_both_verdicts(tmp_path: Path) -> None:
     assert {one["verdict"] for one in row["requirements"][1:]} == {"waits"}
 
 
+@pytest.mark.big
 def test_a_class(tmp_path: Path) -> None:
     right = "import socket, sys\nto = (sys.argv[1], int(sys.argv[2]))\n"
     right += "socket.socket(type=socket.SOCK_DGRAM).sendto(sys.argv[3].encode(), to)\n"

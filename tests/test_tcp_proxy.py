@@ -349,7 +349,7 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
 
     def waits(seed: str) -> list[float]:
         record = tmp_path / "record"
-        proxy = proxied(echo, record=record, jitter=0.2, seed=seed)
+        proxy = proxied(echo, record=record, jitter=0.05, seed=seed)
         with proxy as address, LineClient(address) as client:
             for _ in range(4):
                 assert client.ask("x") == "x"
@@ -361,7 +361,7 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
     expected = {}
     for seed in ("1", "1", "2"):
         spreads = [random.Random(f"{seed} 1 {side}") for side in "CS"]  # seed, client, side
-        expected[seed] = [0.2 * spreads[turn % 2].random() for turn in range(8)]
+        expected[seed] = [0.05 * spreads[turn % 2].random() for turn in range(8)]
         measured = waits(seed)
         assert len(measured) == 10  # the two ends are not held back
         for least, wait in zip(expected[seed], measured, strict=False):
@@ -729,6 +729,7 @@ def test_crowd() -> None:
             assert client.line() == f"client {number}"
 
 
+@pytest.mark.big
 @pytest.mark.skipif(WINDOWS, reason="no descriptor limit to lower")
 def test_survives_without_descriptors(tmp_path: Path) -> None:
     """Out of descriptors it waits, without spinning, and serves again as soon as there are some."""

@@ -16,6 +16,8 @@ import pytest
 
 from conftest import ROOT, TIMEOUT, Server, command
 
+pytestmark = pytest.mark.big
+
 Result = TypeVar("Result")
 
 NETWORKS = ["--pieces 1", "--delay 0.01 --jitter 0.01"]
