@@ -58,6 +58,8 @@ MAX_LINE = 4096  # bytes
 MAX_NESTING = 100  # well below the limit of Python's own stack
 MAX_DIGITS = 1000  # or a client could ask for 9**9**9, which takes years
 LIMIT = 10**MAX_DIGITS  # numerators and denominators are smaller
+LEAST = -LIMIT
+DIGITS = set("0123456789.")  # with which a number begins
 TOKEN = re.compile(
     r"""( (?: [0-9]+ \.? [0-9]* | \.[0-9]+ ) (?: [eE] [-+]? [0-9]+ )?  # a number
         | \*\* | // | [-+*/%()]
@@ -102,8 +104,7 @@ class Parser:
 
         binary(level) = unary {operator binary(level + 1)}, operators of this level or higher
         unary         = {"+" | "-"} power
-        power         = atom ["**" unary]
-        atom          = number | "(" binary(1) ")"
+        power         = (number | "(" binary(1) ")") ["**" unary]
 
     One function per level (sum, product, ...) would be as easy to read, but each number would
     pass through all of them: that was slower by a third.
@@ -111,21 +112,20 @@ class Parser:
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        self.tokens = iter(TOKEN.findall(expression))
-        self.count = self.depth = 0  # tokens read, open parentheses and powers
-        self.advance()
+        self.tokens = [*TOKEN.findall(expression), ""]  # "" stands for the end
+        self.token: str = self.tokens[0]  # the one to look at
+        self.index = self.depth = 0  # of this token; of open parentheses and powers
 
     def advance(self) -> None:
-        """Go on to the next token: "" at the end."""
-        self.token: str = next(self.tokens, "")
-        self.count += 1
+        self.index += 1
+        self.token = self.tokens[self.index]
 
     def binary(self, level: int) -> Number:
         value = self.unary()
-        while LEVELS.get(self.token, 0) >= level:
-            name = self.token
+        while (tightness := LEVELS.get(self.token, 0)) >= level:
+            operation = BINARY[self.token]
             self.advance()
-            value = check_size(BINARY[name](value, self.binary(LEVELS[name] + 1)))
+            value = check_size(operation(value, self.binary(tightness + 1)))
         return value
 
     def unary(self) -> Number:
@@ -140,15 +140,7 @@ class Parser:
         if self.depth > MAX_NESTING:
             raise CalcError("nested too deeply")
         self.depth += 1
-        value = self.atom()
-        if self.token == "**":
-            self.advance()
-            value = check_size(raise_to(value, self.unary()))
-        self.depth -= 1
-        return value
-
-    def atom(self) -> Number:
-        if re.match(r"\.?[0-9]", self.token):
+        if self.token[:1] in DIGITS and self.token != ".":
             value = to_number(self.token)
         elif self.token == "(":
             self.advance()
@@ -160,21 +152,25 @@ class Parser:
         else:
             raise self.unexpected()
         self.advance()
+        if self.token == "**":
+            self.advance()
+            value = check_size(raise_to(value, self.unary()))
+        self.depth -= 1
         return value
 
     def unexpected(self) -> CalcError:
         """Return the error for a token that cannot stand here: what, and where."""
         if not self.token:
             return CalcError("unexpected end of the expression")
-        column = list(TOKEN.finditer(self.expression))[self.count - 1].start() + 1
+        column = list(TOKEN.finditer(self.expression))[self.index].start() + 1
         hint = ": a power is written **" if self.token == "^" else ""
         return CalcError(f"unexpected {self.token[:20]!r} at column {column}{hint}")
 
 
 def to_number(text: str) -> Number:
     """Return the value of a number. Raises OverflowError."""
-    if text.isdigit():
-        return check_size(int(text))  # the usual case, and 4 times as fast
+    if text.isdigit() and len(text) <= MAX_DIGITS:  # the usual case, and 4 times as fast
+        return int(text)
     mantissa, _, exponent = text.lower().partition("e")
     if not mantissa.strip("0."):
         return 0
@@ -185,10 +181,13 @@ def to_number(text: str) -> Number:
 
 def check_size(value: Number) -> Number:
     """Return `value`, a whole number as int. Raises OverflowError if it is beyond LIMIT."""
-    if isinstance(value, float):
+    if isinstance(value, int):
+        if LEAST < value < LIMIT:
+            return value
+    elif isinstance(value, float):
         if math.isfinite(value):
             return value
-    elif -LIMIT < value.numerator < LIMIT and value.denominator < LIMIT:
+    elif LEAST < value.numerator < LIMIT and value.denominator < LIMIT:
         return value.numerator if value.denominator == 1 else value
     raise OverflowError
 
@@ -206,7 +205,7 @@ def raise_to(a: Number, b: Number) -> Number:
     if isinstance(b, int) and not isinstance(a, float):
         bits = max(abs(a.numerator), a.denominator).bit_length() - 1  # rounded down
         if bits * abs(b) <= LIMIT.bit_length():
-            exact = Fraction(a) ** b
+            exact = a**b if b >= 0 else Fraction(a) ** b
             if max(abs(exact.numerator), exact.denominator) < LIMIT:
                 return exact
         if isinstance(a, int) and b > 0:

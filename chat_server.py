@@ -76,7 +76,7 @@ class Member:
     def __init__(self, writer: StreamWriter) -> None:
         self.writer = writer
         self.name = ""
-        self.pending: list[str] = []
+        self.pending: list[bytes] = []
 
 
 class Room:
@@ -93,26 +93,26 @@ class Room:
         self.waiting: set[Member] = set()  # those with pending lines
         self.guests = 0
 
-    def send_to(self, member: Member, line: str) -> None:
-        """Send a line to one member, together with all others of this turn of the event loop."""
-        if not self.waiting:
+    def send_to(self, members: list[Member], line: str) -> None:
+        """Send a line to `members`, together with all other lines of this turn of the loop."""
+        if members and not self.waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self.waiting.add(member)
-        member.pending.append(f"{line}\n")
+        data = f"{line}\n".encode("utf-8", "replace")
+        for member in members:
+            member.pending.append(data)
+        self.waiting.update(members)
 
     def broadcast(self, line: str, sender: Member | None = None) -> None:
         """Send a line to all members but the sender."""
-        for member in self.members.values():
-            if member is not sender:
-                self.send_to(member, line)
+        self.send_to([member for member in self.members.values() if member is not sender], line)
 
     def flush(self) -> None:
         """Write the pending lines: many lines in one write are several times as fast."""
         waiting, self.waiting = self.waiting, set()
         for member in waiting:
-            data, member.pending = "".join(member.pending), []
+            data, member.pending = b"".join(member.pending), []
             if not member.writer.is_closing():
-                member.writer.write(data.encode("utf-8", "replace"))
+                member.writer.write(data)
             if member.writer.transport.get_write_buffer_size() > self.max_unsent:
                 log.info("Dropped %s: it does not read", member.name)
                 member.writer.transport.abort()
@@ -124,7 +124,7 @@ class Room:
             self.guests += 1
             member.name = f"guest{self.guests}"
         self.members[member.name] = member
-        self.send_to(member, f"* Welcome, you are {member.name}: /help tells what you can do")
+        self.send_to([member], f"* Welcome, you are {member.name}: /help tells what you can do")
         self.broadcast(f"* {member.name} joined", member)
 
     def leave(self, member: Member) -> None:
@@ -143,7 +143,7 @@ class Room:
         try:
             return self.handle_command(member, ALIASES.get(word, word), "".join(argument))
         except ChatError as error:
-            self.send_to(member, f"ERROR {escape(str(error))}")
+            self.send_to([member], f"ERROR {escape(str(error))}")
             return True
 
     def handle_command(self, member: Member, command: str, argument: str) -> bool:
@@ -152,13 +152,13 @@ class Room:
             self.rename(member, unicodedata.normalize("NFC", argument))
         elif command == "/names":
             names = [other.name for other in self.members.values()]
-            self.send_to(member, " ".join(["NAMES", *names]))
+            self.send_to([member], " ".join(["NAMES", *names]))
         elif command == "/msg":
             self.send_private(member, *[*re.split(r"\s", argument, maxsplit=1), ""][:2])
         elif command == "/help":
-            self.send_to(member, HELP)
+            self.send_to([member], HELP)
         elif command == "/quit":
-            self.send_to(member, "BYE")
+            self.send_to([member], "BYE")
         else:
             raise ChatError(f"unknown command: {command}; try /help")
         return command != "/quit"
@@ -184,8 +184,8 @@ class Room:
             raise ChatError(f"no such user: {name}")
         if other is member:
             raise ChatError("that is you")
-        self.send_to(other, f"{member.name} (private): {escape(text)}")
-        self.send_to(member, f"{member.name} (private to {other.name}): {escape(text)}")
+        self.send_to([other], f"{member.name} (private): {escape(text)}")
+        self.send_to([member], f"{member.name} (private to {other.name}): {escape(text)}")
 
 
 async def handle_client(
@@ -202,7 +202,7 @@ async def handle_client(
         times.append(time.monotonic())
         text = line.decode("utf-8", "backslashreplace").rstrip()
         if len(line.rstrip(b"\r\n")) > MAX_LINE:
-            room.send_to(member, "ERROR line too long")
+            room.send_to([member], "ERROR line too long")
         elif not line or (text and not room.handle_line(member, text)):
             return
 
@@ -265,7 +265,7 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
         try:
             await handle_client(reader, member, room, options)
         except asyncio.TimeoutError:
-            room.send_to(member, "ERROR timeout")
+            room.send_to([member], "ERROR timeout")
         except OSError as error:
             log.info("Connection lost %s: %s", address, error)
         finally:

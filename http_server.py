@@ -50,7 +50,6 @@ from urllib.parse import quote, unquote_to_bytes
 
 HOST, PORT = "localhost", 8000
 TIMEOUT = 30.0  # seconds that a connection may be idle
-PIECE = 256 * 1024  # bytes of a file to read and send at once
 BUFFER = 64 * 1024  # bytes of a reply that are sent in one piece with its headers
 INDEX = "index.html"
 LATEST = datetime(2999, 12, 1, tzinfo=timezone.utc).timestamp()  # Windows cannot show later dates
@@ -319,12 +318,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_head(HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK, headers, end - start)
         if self.command == "HEAD":
             return None
-        file.seek(start)
-        left = end - start
-        while left and (piece := file.read(min(left, PIECE))):  # faster than socket.sendfile()
-            self.wfile.write(piece)
-            left -= len(piece)
-        if left:  # the file got shorter: only the end of the connection can tell that
+        if end - start <= BUFFER:
+            file.seek(start)
+            sent = self.wfile.write(file.read(end - start))  # in one piece with the headers
+        else:
+            self.wfile.flush()
+            sent = self.connection.sendfile(file, start, end - start)
+        if sent < end - start:  # the file got shorter: only the end of the connection can tell that
             self.close_connection = True
         return None
 
