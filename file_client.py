@@ -33,11 +33,12 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from io import BufferedReader
+from typing import Any, BinaryIO
 
 HOST, PORT = "localhost", 9004
 TIMEOUT = 60.0  # seconds without a byte
-PIECE = 64 * 1024  # bytes of a file to read at once
+PIECE = 1024 * 1024  # bytes of a file to read at once
 MAX_LINE = 64 * 1024  # bytes of a reply
 MAX_NAME = 255  # bytes, on most file systems
 # Names that Windows reserves for devices.
@@ -106,18 +107,19 @@ def read_reply(stream: BinaryIO, pattern: str) -> str:
     return rest
 
 
-def read_pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
+def read_pieces(stream: BufferedReader, size: int) -> Iterator[Any]:
     """Yield the next `size` bytes in pieces. Raises OSError."""
     left = size
+    buffer = memoryview(bytearray(PIECE))  # used again for each piece: twice as fast
     while left:
-        piece = stream.read(min(left, PIECE))
-        if not piece:
+        count = stream.readinto1(buffer[:left])
+        if not count:
             raise ServerError(f"the file ends early: {size - left} of {size} bytes have come")
-        left -= len(piece)
-        yield piece
+        left -= count
+        yield buffer[:count]
 
 
-def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
+def fetch_file(stream: BufferedReader, path: str, verify: bool, force: bool) -> int:
     """Write the next file of `stream` to `path`; return its size. Raises OSError."""
     try:
         size = int(read_reply(stream, "[0-9]{1,18}"))
@@ -148,29 +150,45 @@ def fetch_file(stream: BinaryIO, path: str, verify: bool, force: bool) -> int:
 def fetch_files(connection: socket.socket, args: argparse.Namespace) -> int:
     """Fetch the files that the command line names; return the exit status. Raises OSError."""
     status = 0
+    files: list[tuple[str, str]] = []  # names, and where to put them
     paths: set[str] = set()
+    commands = ("GET", "HASH") if args.verify else ("GET",)
+
+    def refuse(name: str, reason: Exception) -> None:
+        nonlocal status
+        script = os.path.basename(sys.argv[0])
+        print(f"{script}: error: {escape(f'{name}: {reason}')}", file=sys.stderr)
+        status = 1
+
+    def send_request(name: str) -> None:
+        requests = "".join(f"{command} {escape(name)}\n" for command in commands)
+        with suppress(BrokenPipeError):  # what the server still said can be read
+            connection.sendall(requests.encode())
+
+    for name in args.names:
+        try:
+            path = target_path(name, args.output)
+            if os.path.normcase(path) in paths:
+                raise Refused(f"{path} is already the place of another one")
+            if os.path.isfile(path) and not args.force:
+                raise Refused(f"{path} already exists; use --force to replace it")
+            paths.add(os.path.normcase(path))
+            files.append((name, path))
+        except Refused as error:
+            refuse(name, error)
     with connection.makefile("rb") as stream:
-        for name in args.names:
+        for index, (name, path) in enumerate(files):
+            # One request ahead, so that the server need not wait for us between two files.
+            for ahead, _ in files[index + bool(index) : index + 2]:
+                send_request(ahead)
             try:
-                path = target_path(name, args.output)
-                if os.path.normcase(path) in paths:
-                    raise Refused(f"{path} is already the place of another one")
-                paths.add(os.path.normcase(path))
-                if os.path.isfile(path) and not args.force:
-                    raise Refused(f"{path} already exists; use --force to replace it")
-                commands = ("GET", "HASH") if args.verify else ("GET",)
-                requests = "".join(f"{command} {escape(name)}\n" for command in commands)
-                with suppress(BrokenPipeError):  # what the server still said can be read
-                    connection.sendall(requests.encode())
                 size = fetch_file(stream, path, args.verify, args.force)
             except Refused as error:
-                script = os.path.basename(sys.argv[0])
-                print(f"{script}: error: {escape(f'{name}: {error}')}", file=sys.stderr)
-                status = 1
-            else:
-                if os.path.isfile(path):  # and not stdout, for example
-                    verified = ", verified" if args.verify else ""
-                    print_line(f"{path}: {size} byte{'s' * (size != 1)}{verified}")
+                refuse(name, error)
+                continue
+            if os.path.isfile(path):  # and not stdout, for example
+                verified = ", verified" if args.verify else ""
+                print_line(f"{path}: {size} byte{'s' * (size != 1)}{verified}")
     return status
 
 

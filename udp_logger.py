@@ -79,9 +79,10 @@ def log_datagrams(
     deadline = float("inf")
     error = None
     lines: list[bytes] = []
+    buffer = memoryview(bytearray(MAX_DATAGRAM))  # used again for each datagram
     while not error and not (count and received == count) and time.monotonic() < deadline:
         try:
-            datagram, address = listener.recvfrom(MAX_DATAGRAM)
+            size, address = listener.recvfrom_into(buffer)
         except BlockingIOError:  # none waits: write what there is, and wait for the next one
             written, error = append_lines(file, lines)
             logged, lines = logged + written, []
@@ -93,8 +94,8 @@ def log_datagrams(
             log.info("Cannot receive: %s", problem)
             continue
         received += 1
-        lines.append(entry(time.time(), address, datagram))
-        log.info("%d bytes from %s", len(datagram), address[:2])
+        lines.append(entry(time.time(), address, bytes(buffer[:size])))
+        log.info("%d bytes from %s", size, address[:2])
         if len(lines) == BATCH:
             written, error = append_lines(file, lines)
             logged, lines = logged + written, []
