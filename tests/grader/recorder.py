@@ -31,6 +31,7 @@ class Evidence:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.commands: list[str] = []  # to do the same by hand
+        self.closings: list[float] = []  # when we hung up, or ended a program
         self.lock = threading.Lock()
 
     def add(self, what: str, text: str) -> None:
@@ -171,7 +172,8 @@ class Client:
         """Hang up: politely, unless the server has done so already: its port is free at once."""
         if self.ended:
             self.reset()
-        else:
+        elif self.socket.fileno() >= 0:
+            self.evidence.closings.append(time.monotonic())
             with suppress(OSError):
                 self.socket.close()
 
@@ -268,6 +270,8 @@ class FakeServer:
     def serve(self, visit: Visit) -> None:
         with visit.socket, suppress(OSError, ValueError, UnicodeError):
             self.converse(visit)
+            if not visit.ended and not visit.answered:
+                self.evidence.closings.append(time.monotonic())
 
     def wait(self, good: Callable[[], bool], seconds: float) -> bool:
         end = time.monotonic() + seconds

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 MOST_LINES = 25  # of a feedback
+HANGUP = 0.5  # seconds after which an exception has nothing to do with it
 WIDTH = 160  # characters of a line of a feedback
 OUTPUT_LINES = 6  # of what a program printed
 
@@ -89,6 +90,26 @@ def where(program: Program) -> str:
     return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
+def own_fault(program: Program, trial: Trial) -> bool:
+    """Tell whether nothing of ours may have raised its exception.
+
+    That may be our protocol, an option that it does not know, or that we hung up.
+    """
+    hung_up = any(0 <= program.failed_at - at < HANGUP for at in trial.evidence.closings)
+    return not (program.probed or hung_up or misled(program))
+
+
+def misled(program: Program) -> bool:
+    """Tell whether it takes the options that we gave it for something else."""
+    if not any(word.startswith("--") for word in program.command[2:]):
+        return False
+    try:
+        code = (program.folder / program.command[1]).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "argv" in code and not re.search(r"argparse|getopt|optparse|click|--port", code)
+
+
 def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: Trial) -> list[str]:
     """Return the feedback on a requirement that is not met: at most 25 lines."""
     for program in trial.culprits():
@@ -102,8 +123,10 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
         head.append(f"  expected   {problem.expected}")
     cause = problem.cause
     if not cause:
-        errors = [last_error(one) + where(one) for one in trial.culprits() if last_error(one)]
-        cause = errors[-1] if errors else ""
+        failed = [one for one in trial.culprits() if last_error(one) and own_fault(one, trial)]
+        if failed:
+            first = min(failed, key=lambda one: one.failed_at)
+            cause = last_error(first) + where(first)
     if cause:
         head.append(f"  cause      {cause}")
     commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]

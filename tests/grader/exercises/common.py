@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..process import WINDOWS, Program, free_port
 from ..recorder import Client, FakeServer, Visit
+from ..report import misled
 from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
 from ..trial import ANSWER, SHORT, START, Server, Trial
 
@@ -208,6 +209,7 @@ def still_works(trial: Trial, server: Server, what: str, works: Works) -> None:
 def holds(trial: Trial) -> None:
     """The whole dialogue. What is before the first wrong answer is enough for other checks."""
     server = started(trial)
+    server.program.probed = True
     talk = dialogue(trial)
     try:
         replay(trial, server, talk)
@@ -223,6 +225,7 @@ def holds(trial: Trial) -> None:
 def speaks_our_protocol(trial: Trial) -> None:
     """The first answer of the dialogue: without it nothing else can be tried."""
     server = started(trial)
+    server.program.probed = True
     talk = dialogue(trial)
     first = next((i for i, (side, _) in enumerate(talk) if side == "S" and i), 0)
     with trial.connect(server) as client:
@@ -592,6 +595,7 @@ def with_ours(
         ours = trial.serve(*serve, script=server, ours=True, files=there)
         words = [one.replace("PORT", str(ours.port)) for one in args]
         program = trial.run_client(ours.port, *words, stdin=stdin, files=files)
+        program.probed = True
         exact(trial, program, [one.replace("PORT", str(ours.port)) for one in output], status)
 
     return check
@@ -684,8 +688,10 @@ def run_ways(
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
         program.settle(0.1)
         hangs = not came and not program.ended()
+        evidence.closings.append(time.monotonic())
         program.kill()
-        if not best or visited > best[0] or (not visited and "usage:" in best[2].errors):
+        worse = best and ("usage:" in best[2].errors or misled(best[2]))
+        if not best or visited > best[0] or (visited == best[0] and worse):
             best, visits = (visited, evidence.lines[start:], program), list(server.visits)
         del evidence.lines[start:]
         missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)

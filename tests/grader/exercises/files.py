@@ -217,6 +217,7 @@ def sends_file(trial: Trial, data: bytes) -> None:
         plant(server, name, data)
     else:
         trial.evidence.add("note", "there is no file_client.py here: tried by our protocol")
+    server.program.probed = True
     with trial.connect(server) as client:
         client.send(f"GET {name}\n".encode())
         reply = client.receive(lambda got: got.endswith(data), trial.patience(ANSWER))

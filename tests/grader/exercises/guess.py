@@ -111,6 +111,7 @@ def play(trial: Trial, server: Server) -> Game:
         lines = len(trial.evidence.lines)
         if number:
             server = trial.serve()
+            server.program.probed = True
         with trial.connect(server) as client:
             last = Game(client, inverse, end)
             if last.play(trial.patience(ANSWER)):

@@ -174,7 +174,9 @@ def sends_the_value(trial: Trial) -> None:
     else:
         trial.evidence.add("note", "there is no json_client.py here: tried by our protocol")
     key, value = word(), word(12)
-    with trial.connect(trial.serve()) as client:
+    server = trial.serve()
+    server.program.probed = True
+    with trial.connect(server) as client:
         client.send(
             json.dumps({"data": {"a": word(), key: value, "z": word()}, "key": key}).encode()
             + b"\n"
@@ -198,7 +200,9 @@ def tells_that_it_is_missing(trial: Trial) -> None:
         lookup(trial, relay, False)
         if any(visit.answered for visit in relay.visits) or trial.facts.get("silent is fine"):
             return
-    with trial.connect(trial.serve()) as client:
+    server = trial.serve()
+    server.program.probed = True
+    with trial.connect(server) as client:
         client.send(b'{"data": {"a": 1}, "key": "b"}\n')
         reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
         if not reply.strip():
