@@ -14,6 +14,7 @@ from typing import Any
 SHOWN = 14  # lines of evidence in a feedback
 LONG = 110  # bytes of a message that are shown whole
 FLOOD = 40_000_000  # bytes: more than any answer has
+MOST_WAIT = 15.0  # seconds for an answer that comes slowly, piece by piece
 SETTLE = 0.03  # seconds of silence that end an answer without a line end
 Address = tuple[str, int]
 
@@ -117,14 +118,17 @@ class Client:
         """
         seconds = self.patience if seconds is None else seconds
         end = time.monotonic() + seconds
-        late = False
+        last = time.monotonic() + MOST_WAIT
+        late, before = False, len(self.buffer)
         while not self.ended and len(self.buffer) < FLOOD and not late:
             if enough(bytes(self.buffer)):
                 if not (settle and self.pull(settle)):
                     break
             else:
                 self.pull(end - time.monotonic())
-            late = time.monotonic() >= end
+            if 0 < before < len(self.buffer):  # it goes on: a slow sender
+                end = max(end, min(last, time.monotonic() + seconds))
+            late, before = time.monotonic() >= end, len(self.buffer)
         data = bytes(self.buffer)
         self.buffer.clear()
         tail = self.closing() if self.ended else ""
@@ -301,7 +305,7 @@ class FakeServer:
 
 
 def relay(
-    address: Address, mute: bool = False, change: Callable[[bytes], bytes] | None = None
+    find: Callable[[], Address], mute: bool = False, change: Callable[[bytes], bytes] | None = None
 ) -> Callable[[Visit], None]:
     """What passes on all that a client and a server say to each other, and writes it down.
 
@@ -309,7 +313,7 @@ def relay(
     """
 
     def converse(visit: Visit) -> None:
-        server = socket.create_connection(address, visit.patience)
+        server = socket.create_connection(find(), visit.patience)
 
         def back() -> None:
             with suppress(OSError):
@@ -322,16 +326,16 @@ def relay(
                 visit.socket.shutdown(socket.SHUT_WR)
 
         with server:
-            server.settimeout(3 * visit.patience)
+            server.settimeout(MOST_WAIT)
             thread = threading.Thread(target=back, daemon=True)
             thread.start()
-            visit.socket.settimeout(3 * visit.patience)
+            visit.socket.settimeout(MOST_WAIT)
             while visit.pull():
                 with suppress(OSError):
                     server.sendall(visit.piece())
             with suppress(OSError):
                 server.shutdown(socket.SHUT_WR)
-            thread.join(visit.patience)
+            thread.join(MOST_WAIT)
 
     return converse
 

@@ -36,10 +36,9 @@ OUTPUT_LINES = 6  # of what a program printed
 
 
 def escaped(text: str) -> str:
-    """Return text without anything that could steer a terminal; line ends stay."""
+    """Return text without anything that could steer a terminal, or make another line."""
     return "".join(
-        char if char.isprintable() or char == "\n" else ascii(char)[1:-1]
-        for char in text.replace("\t", "    ")
+        char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\t", "    ")
     )
 
 
@@ -48,7 +47,7 @@ def cut(line: str, width: int = WIDTH) -> str:
 
 
 def one_line(problem: NotMet) -> str:
-    text = escaped(problem.cause or problem.found).replace("\n", " ")
+    text = escaped(problem.cause or problem.found)
     if problem.expected and not problem.cause:
         text += f"; expected {escaped(problem.expected)}"
     return cut(text, 110)
@@ -139,11 +138,7 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
     if len(happened) > room:
         happened = [*happened[: room // 2], *happened[len(happened) - (room - room // 2) :]]
     lines = [*head, *happened, *printed, *by_hand]
-    return [
-        cut(line)
-        for text in lines
-        for line in escaped(text.replace(str(trial.scratch), "...")).split("\n")
-    ][:MOST_LINES]
+    return [cut(escaped(text.replace(str(trial.scratch), "..."))) for text in lines][:MOST_LINES]
 
 
 def client_by_hand(trial: Trial) -> str:
@@ -246,14 +241,23 @@ def write_csv(path: Path, rows: Iterable[tuple[str, Graded]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["student", "script", "exercise", "robust", "first unmet requirement"])
         for student, graded in rows:
-            unmet = next((one.name for one in graded.results if one.verdict == NOT), "")
+            unmet = first_unmet(graded)
             verdicts = [graded.verdict(EXERCISE), graded.verdict(ROBUST)]
             writer.writerow([harmless(student), graded.script, *verdicts, unmet])
 
 
 def harmless(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@")) else escaped(cell)
+    return ("'" if cell.startswith(("=", "+", "-", "@")) else "") + escaped(cell)
+
+
+def first_unmet(graded: Graded) -> str:
+    """Return the name of the first requirement that is not met, or that was not tried."""
+    for wanted in (NOT, WAITS):
+        for one in graded.results:
+            if one.verdict == wanted:
+                return one.name if wanted == NOT else f"{one.name}: {one.short}"
+    return ""
 
 
 def of_class(rows: Sequence[tuple[str, Graded]]) -> list[str]:

@@ -19,7 +19,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from ..process import WINDOWS, Program, free_port
-from ..recorder import Client, FakeServer, Visit
+from ..recorder import MOST_WAIT, Client, FakeServer, Visit
 from ..report import misled
 from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
 from ..trial import ANSWER, SHORT, START, Server, Trial
@@ -681,7 +681,7 @@ def run_ways(
         )
         comes = partial(has_come, server, good, program)
         came = program.wait_for(comes, trial.patience(START))
-        if program.wait_for(partial(good, program), trial.patience(ANSWER + SHORT)):
+        if comes_slowly(trial, server, program, partial(good, program)):
             trial.facts[key] = order[number]
             best, visits = (99, evidence.lines[start:], program), list(server.visits)
             break
@@ -708,6 +708,20 @@ def run_ways(
         ("", True, entry[2]) for entry in programs[first:] if entry[2] is not best[2]
     ]
     return best[2]
+
+
+def comes_slowly(
+    trial: Trial, server: FakeServer, program: Program, good: Callable[[], bool]
+) -> bool:
+    """Wait until `good`, and longer while a server still sends."""
+    end = time.monotonic() + MOST_WAIT
+    seconds, before = ANSWER + SHORT, -1
+    while not program.wait_for(good, trial.patience(seconds)):
+        passed = sum(len(visit.answered) for visit in server.visits)
+        if passed in (0, before) or time.monotonic() > end or program.ended() or trial.late():
+            return good()
+        seconds, before = ANSWER, passed
+    return True
 
 
 def has_come(server: FakeServer, good: Callable[[Program], bool], program: Program) -> bool:
