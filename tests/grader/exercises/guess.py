@@ -24,6 +24,7 @@ from .common import (
     word,
 )
 
+SMALL = 9
 MOST = 60  # guesses in a game
 RIGHT = r"correct|congrat|right|\bw[io]n|bravo|well done|got it|found|guessed|equal|exact|success"
 TOO_HIGH = r"too (high|big|large|great)|lower|smaller|\bless|\blow\b|down|decrease"
@@ -46,6 +47,14 @@ def kind(reply: str) -> str:
     return "lower" if low else "higher" if high else ""
 
 
+# A guess that is too high, or that is to be lower: words that mean one thing only.
+CLEAR = re.compile(
+    r"too (?:(?P<high>high|big|large)|low|small)"
+    r"|(?<!your )(?<!the )\b(?:guess|try|go|choose|pick) (?:a |again |something |with a )?"
+    r"(?:(?P<less>lower|smaller|less|down)|higher|bigger|larger|greater|more|up)"
+)
+
+
 class Game:
     """A game against a server, by bisection."""
 
@@ -63,6 +72,10 @@ class Game:
         widened = bool(re.search(r"\d+\D+\d+", self.greeting))
         while low <= high and len(self.hints) < MOST:
             guess = (low + high) // 2
+            if len(self.hints) == 1 and low <= SMALL < high and high - low > 2 * SMALL:
+                guess = SMALL  # a guess of one digit: as text it is greater than 50
+            elif len(self.hints) == 1 and low > SMALL:
+                guess = SMALL
             self.client.send(str(guess).encode() + self.end)
             raw = self.client.receive(lambda data: kind(data.decode("utf-8", "replace")) != "",
                                       seconds)  # fmt: skip
@@ -78,9 +91,9 @@ class Game:
                 return False
             lower = (hint == "lower") != self.inverse
             if lower:
-                high = guess - 1
+                high = min(high, guess - 1)
             else:
-                low = guess + 1
+                low = max(low, guess + 1)
                 if low > high and not widened and high < 10**6:
                     high *= 10  # the range is not known
         return False
@@ -88,11 +101,21 @@ class Game:
     def swapped(self) -> str:
         """Return a hint that is clearly wrong: only some words can mean one thing only."""
         for guess, reply in self.hints:
-            clear = re.search(r"too (high|big|large|low|small)", reply.lower())
+            clear = CLEAR.search(reply.lower())
             if clear and self.number is not None and guess != self.number:
-                high = clear[1] in ("high", "big", "large")
+                high = bool(clear["high"] or clear["less"])
                 if high != (guess > self.number):
                     return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
+        return ""
+
+    def untrue(self) -> str:
+        """Return a hint that the number does not bear out."""
+        for guess, reply in self.hints:
+            hint = kind(reply)
+            if self.number is None or guess == self.number or hint not in ("lower", "higher"):
+                continue
+            if ((hint == "lower") != self.inverse) != (guess > self.number):
+                return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
         return ""
 
 
@@ -117,6 +140,8 @@ def play(trial: Trial, server: Server) -> Game:
             if last.play(trial.patience(ANSWER)):
                 if inverse and (swapped := last.swapped()):
                     raise NotMet(swapped, "hints that are true", "the hints are swapped")
+                if untrue := last.untrue():
+                    raise NotMet(untrue, "hints that are true")
                 trial.facts["game"] = (inverse, end)
                 return last
         if game is None or len(last.hints) > len(game.hints):
