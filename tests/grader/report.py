@@ -129,6 +129,7 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
     if cause:
         head.append(f"  cause      {cause}")
     commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]
+    commands.sort(key=lambda one: "_server.py" not in one)  # the server is started first
     if line := client_by_hand(trial):
         commands = [*commands[-1:], line]
     by_hand = [f"  {'by hand' if not i else '':10} {line}" for i, line in enumerate(commands)]

@@ -668,24 +668,31 @@ def run_ways(
         order.sort(key=lambda number: number != trial.facts[key])
     evidence, programs = trial.evidence, trial.programs
     start, first = len(evidence.lines), len(programs)
+    commands: dict[int, str] = {}  # the one that is shown is that of the best run
     best: tuple[int, list[str], Program] | None = None
     visits: list[Visit] = []
     given = dict(files or {})
     end = time.monotonic() + ALL_WAYS
     number = 0
+
+    def met(program: Program) -> bool:
+        return b"--port" not in server.said and good(program)  # it takes it for an input
+
     while number < len(order):
         way = listed[order[number]]
         server.visits.clear()
         program = trial.run_client(
             server.port, *way.args, script=script, stdin=way.typed, files=given, redirect=redirect
         )
-        comes = partial(has_come, server, good, program)
+        commands[id(program)] = evidence.commands.pop()
+        comes = partial(has_come, server, met, program)
         came = program.wait_for(comes, trial.patience(START))
-        if comes_slowly(trial, server, program, partial(good, program)):
+        if comes_slowly(trial, server, program, partial(met, program)):
             trial.facts[key] = order[number]
             best, visits = (99, evidence.lines[start:], program), list(server.visits)
             break
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
+        visited = 0 if b"--port" in server.said else visited
         program.settle(0.1)
         hangs = not came and not program.ended()
         evidence.closings.append(time.monotonic())
@@ -704,6 +711,7 @@ def run_ways(
     assert best
     server.visits[:] = visits
     evidence.lines[start:] = best[1]
+    evidence.commands.append(commands[id(best[2])])
     programs[first:] = [entry for entry in programs[first:] if entry[2] is best[2]] + [
         ("", True, entry[2]) for entry in programs[first:] if entry[2] is not best[2]
     ]

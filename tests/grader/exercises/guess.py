@@ -175,7 +175,7 @@ def play(trial: Trial, server: Server) -> Game:
                 trial.facts["game"] = (inverse, end, learn)
                 return last
         if not known and last.hints and not kind(last.hints[0][1]) and not learn:
-            tries[number + 1 :] = [(False, end, True)]  # its words are not known: learn them
+            tries[number + 1 :] = 2 * [(False, end, True)]  # unknown words: learn them
         if game is None or (len(last.hints) > len(game.hints) and not learn):
             game = last
         if not known and game is not last:
