@@ -126,7 +126,7 @@ class Client:
                     break
             else:
                 self.pull(end - time.monotonic())
-            if 0 < before < len(self.buffer):  # it goes on: a slow sender
+            if before < len(self.buffer):  # it goes on: a slow sender
                 end = max(end, min(last, time.monotonic() + seconds))
             late, before = time.monotonic() >= end, len(self.buffer)
         data = bytes(self.buffer)
