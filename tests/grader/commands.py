@@ -54,13 +54,20 @@ def main(config: pytest.Config) -> int:
         raise WrongUsage("--limit: want a number of seconds")
     # a background job of a shell ignores Ctrl-C, and so would all that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = interpreter(option("python"))
     reference = find_reference(config)
-    if chosen == ["class_folder"]:
-        return grade_class(config, names, reference, python, limit or CLASS_LIMIT)
-    folder = existing("--solutions", option("solutions"))
-    job = Job(folder, reference, python, names, limit or math.inf)
-    return grade_learner(config, job)
+    try:
+        if chosen == ["class_folder"]:
+            return grade_class(config, names, reference, python, limit or CLASS_LIMIT)
+        folder = existing("--solutions", option("solutions"))
+        job = Job(folder, reference, python, names, limit or math.inf)
+        return grade_learner(config, job)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # what still runs are threads that wait for programs which are gone
 
 
 def own_marker(config: pytest.Config) -> str:
@@ -165,22 +172,24 @@ def grade_class(
     """Check each subfolder; the exit status is 0: a class is no test that fails."""
     folder = existing("--class", config.getoption("class_folder"))
     students = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    students = [p for p in students if any((p / name).is_file() for name in SCRIPTS)]
-    if not students:
+    if not any((p / name).is_file() for p in students for name in SCRIPTS):
         raise WrongUsage(f"--class: no subfolder of {folder} holds a script of the exercises")
     jobs = [Job(path, reference, python, names, limit) for path in students]
     rows: list[tuple[str, Graded]] = []
-    width = max(len(path.name) for path in students)
+    width = max(7, *(len(report.escaped(path.name)) for path in students))
+    empty = {p.name for p in students if not any((p / name).is_file() for name in names)}
     print(f"{'student':{width}} {'script':20} {'exercise':8} {'robust':8} first that is not met")
     for number, graded in grade(jobs):
         student = students[number].name
         rows.append((student, graded))
+        if student in empty:
+            empty.remove(student)
+            print(f"{report.escaped(student):{width}} {'(no script)':20} {MISSING:8} {MISSING:8}")
         if graded.results:
-            unmet = next((one for one in graded.results if one.verdict == "not"), None)
             verdicts = f"{graded.verdict(EXERCISE):8} {graded.verdict('robust'):8}"
             print(
                 f"{report.escaped(student):{width}} {graded.script:20} {verdicts}",
-                unmet.name if unmet else "",
+                report.first_unmet(graded),
                 flush=True,
             )
     print("\nhow many met each requirement, of those who have the script:")

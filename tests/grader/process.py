@@ -69,6 +69,8 @@ class Program:
     ) -> None:
         self.command, self.folder = command, folder
         self.looks = 0
+        self.probed = False  # by our own protocol: its exceptions may be due to that
+        self.failed_at = 0.0  # when the first traceback came
         self.before: dict[Path, tuple[int, int]] = {}  # the files there: see trial.snapshot()
         self.log = folder.with_name(folder.name + ".log")
         old = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}
@@ -106,6 +108,8 @@ class Program:
             while piece := os.read(stream.fileno(), 65536):
                 with self.news:
                     kept += piece[: max(0, KEPT - len(kept))]
+                    if not self.failed_at and kept is self.err and b"Traceback" in kept:
+                        self.failed_at = time.monotonic()
                     self.news.notify_all()
         with self.news:
             self.news.notify_all()

@@ -14,6 +14,7 @@ from typing import Any
 SHOWN = 14  # lines of evidence in a feedback
 LONG = 110  # bytes of a message that are shown whole
 FLOOD = 40_000_000  # bytes: more than any answer has
+MOST_WAIT = 15.0  # seconds for an answer that comes slowly, piece by piece
 SETTLE = 0.03  # seconds of silence that end an answer without a line end
 Address = tuple[str, int]
 
@@ -31,6 +32,7 @@ class Evidence:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.commands: list[str] = []  # to do the same by hand
+        self.closings: list[float] = []  # when we hung up, or ended a program
         self.lock = threading.Lock()
 
     def add(self, what: str, text: str) -> None:
@@ -116,14 +118,17 @@ class Client:
         """
         seconds = self.patience if seconds is None else seconds
         end = time.monotonic() + seconds
-        late = False
+        last = time.monotonic() + MOST_WAIT
+        late, before = False, len(self.buffer)
         while not self.ended and len(self.buffer) < FLOOD and not late:
             if enough(bytes(self.buffer)):
                 if not (settle and self.pull(settle)):
                     break
             else:
                 self.pull(end - time.monotonic())
-            late = time.monotonic() >= end
+            if before < len(self.buffer):  # it goes on: a slow sender
+                end = max(end, min(last, time.monotonic() + seconds))
+            late, before = time.monotonic() >= end, len(self.buffer)
         data = bytes(self.buffer)
         self.buffer.clear()
         tail = self.closing() if self.ended else ""
@@ -171,7 +176,8 @@ class Client:
         """Hang up: politely, unless the server has done so already: its port is free at once."""
         if self.ended:
             self.reset()
-        else:
+        elif self.socket.fileno() >= 0:
+            self.evidence.closings.append(time.monotonic())
             with suppress(OSError):
                 self.socket.close()
 
@@ -268,6 +274,8 @@ class FakeServer:
     def serve(self, visit: Visit) -> None:
         with visit.socket, suppress(OSError, ValueError, UnicodeError):
             self.converse(visit)
+            if not visit.ended and not visit.answered:
+                self.evidence.closings.append(time.monotonic())
 
     def wait(self, good: Callable[[], bool], seconds: float) -> bool:
         end = time.monotonic() + seconds
@@ -297,7 +305,7 @@ class FakeServer:
 
 
 def relay(
-    address: Address, mute: bool = False, change: Callable[[bytes], bytes] | None = None
+    find: Callable[[], Address], mute: bool = False, change: Callable[[bytes], bytes] | None = None
 ) -> Callable[[Visit], None]:
     """What passes on all that a client and a server say to each other, and writes it down.
 
@@ -305,7 +313,7 @@ def relay(
     """
 
     def converse(visit: Visit) -> None:
-        server = socket.create_connection(address, visit.patience)
+        server = socket.create_connection(find(), visit.patience)
 
         def back() -> None:
             with suppress(OSError):
@@ -318,16 +326,16 @@ def relay(
                 visit.socket.shutdown(socket.SHUT_WR)
 
         with server:
-            server.settimeout(3 * visit.patience)
+            server.settimeout(MOST_WAIT)
             thread = threading.Thread(target=back, daemon=True)
             thread.start()
-            visit.socket.settimeout(3 * visit.patience)
+            visit.socket.settimeout(MOST_WAIT)
             while visit.pull():
                 with suppress(OSError):
                     server.sendall(visit.piece())
             with suppress(OSError):
                 server.shutdown(socket.SHUT_WR)
-            thread.join(visit.patience)
+            thread.join(MOST_WAIT)
 
     return converse
 

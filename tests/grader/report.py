@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 MOST_LINES = 25  # of a feedback
+HANGUP = 0.5  # seconds after which an exception has nothing to do with it
 WIDTH = 160  # characters of a line of a feedback
 OUTPUT_LINES = 6  # of what a program printed
 
 
 def escaped(text: str) -> str:
-    """Return text without anything that could steer a terminal; line ends stay."""
+    """Return text without anything that could steer a terminal, or make another line."""
     return "".join(
-        char if char.isprintable() or char == "\n" else ascii(char)[1:-1]
-        for char in text.replace("\t", "    ")
+        char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\t", "    ")
     )
 
 
@@ -47,7 +47,7 @@ def cut(line: str, width: int = WIDTH) -> str:
 
 
 def one_line(problem: NotMet) -> str:
-    text = escaped(problem.cause or problem.found).replace("\n", " ")
+    text = escaped(problem.cause or problem.found)
     if problem.expected and not problem.cause:
         text += f"; expected {escaped(problem.expected)}"
     return cut(text, 110)
@@ -89,6 +89,26 @@ def where(program: Program) -> str:
     return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
+def own_fault(program: Program, trial: Trial) -> bool:
+    """Tell whether nothing of ours may have raised its exception.
+
+    That may be our protocol, an option that it does not know, or that we hung up.
+    """
+    hung_up = any(0 <= program.failed_at - at < HANGUP for at in trial.evidence.closings)
+    return not (program.probed or hung_up or misled(program))
+
+
+def misled(program: Program) -> bool:
+    """Tell whether it takes the options that we gave it for something else."""
+    if not any(word.startswith("--") for word in program.command[2:]):
+        return False
+    try:
+        code = (program.folder / program.command[1]).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "argv" in code and not re.search(r"argparse|getopt|optparse|click|--port", code)
+
+
 def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: Trial) -> list[str]:
     """Return the feedback on a requirement that is not met: at most 25 lines."""
     for program in trial.culprits():
@@ -102,11 +122,14 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
         head.append(f"  expected   {problem.expected}")
     cause = problem.cause
     if not cause:
-        errors = [last_error(one) + where(one) for one in trial.culprits() if last_error(one)]
-        cause = errors[-1] if errors else ""
+        failed = [one for one in trial.culprits() if last_error(one) and own_fault(one, trial)]
+        if failed:
+            first = min(failed, key=lambda one: one.failed_at)
+            cause = last_error(first) + where(first)
     if cause:
         head.append(f"  cause      {cause}")
     commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]
+    commands.sort(key=lambda one: "_server.py" not in one)  # the server is started first
     if line := client_by_hand(trial):
         commands = [*commands[-1:], line]
     by_hand = [f"  {'by hand' if not i else '':10} {line}" for i, line in enumerate(commands)]
@@ -116,11 +139,7 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
     if len(happened) > room:
         happened = [*happened[: room // 2], *happened[len(happened) - (room - room // 2) :]]
     lines = [*head, *happened, *printed, *by_hand]
-    return [
-        cut(line)
-        for text in lines
-        for line in escaped(text.replace(str(trial.scratch), "...")).split("\n")
-    ][:MOST_LINES]
+    return [cut(escaped(text.replace(str(trial.scratch), "..."))) for text in lines][:MOST_LINES]
 
 
 def client_by_hand(trial: Trial) -> str:
@@ -223,14 +242,23 @@ def write_csv(path: Path, rows: Iterable[tuple[str, Graded]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["student", "script", "exercise", "robust", "first unmet requirement"])
         for student, graded in rows:
-            unmet = next((one.name for one in graded.results if one.verdict == NOT), "")
+            unmet = first_unmet(graded)
             verdicts = [graded.verdict(EXERCISE), graded.verdict(ROBUST)]
             writer.writerow([harmless(student), graded.script, *verdicts, unmet])
 
 
 def harmless(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@")) else escaped(cell)
+    return ("'" if cell.startswith(("=", "+", "-", "@")) else "") + escaped(cell)
+
+
+def first_unmet(graded: Graded) -> str:
+    """Return the name of the first requirement that is not met, or that was not tried."""
+    for wanted in (NOT, WAITS):
+        for one in graded.results:
+            if one.verdict == wanted:
+                return one.name if wanted == NOT else f"{one.name}: {one.short}"
+    return ""
 
 
 def of_class(rows: Sequence[tuple[str, Graded]]) -> list[str]:

@@ -24,7 +24,7 @@ from .requirement import (
     Script,
     verdict,
 )
-from .trial import Trial
+from .trial import Trial, give_up
 
 WHOLE_DIALOGUE = "holds our dialogue to the letter"  # what of it holds is enough for others
 
@@ -151,7 +151,9 @@ def check_one(
             problem = unmet
         except Exception as error:
             problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
-        if problem:
+        if problem and trial.late():
+            result.verdict, result.short = WAITS, "not tried to the end: the time was up (--limit)"
+        elif problem:
             result.verdict, result.short = NOT, report.one_line(problem)
             result.feedback = report.feedback(script, requirement, problem, trial)
         trial.finish()
@@ -175,10 +177,15 @@ def grade(jobs: Sequence[Job], workers: int = 0) -> Iterator[tuple[int, Graded]]
 
     def run(number: int, name: str) -> tuple[int, Graded]:
         job = jobs[number]
-        deadline = starts.setdefault(number, time.monotonic()) + job.limit
+        now = time.monotonic()
+        left = starts.setdefault(number, now) + job.limit - now
+        if sum((job.folder / one).is_file() for one in job.scripts) > 1:
+            left /= 2  # one that hangs leaves time for the others
+        deadline = now + left
         return number, grade_script(SCRIPTS[name], job, deadline, inner)
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         futures = [
             pool.submit(run, number, name)
             for number, job in enumerate(jobs)
@@ -186,6 +193,11 @@ def grade(jobs: Sequence[Job], workers: int = 0) -> Iterator[tuple[int, Graded]]
         ]
         for future in futures:
             yield future.result()
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        give_up()
+        raise
+    pool.shutdown()
 
 
 __all__ = ["LEVELS", "Graded", "Job", "Result", "find_scripts", "grade", "grade_script"]

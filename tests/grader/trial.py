@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,10 @@ from .requirement import NotMet
 START = 10.0  # seconds that a program may take to start
 ANSWER = 3.0  # seconds that it may take for an answer
 SHORT = 1.0  # seconds after which one tries something else
+
+
+LIVING: list[Trial] = []  # those that are not closed
+OVER = threading.Event()  # nothing is started any more
 
 
 class Server:
@@ -54,6 +59,7 @@ class Trial:
         self.facts: dict[str, Any] = {}  # that one check finds out for another
         self.count = 0
         self.begin()
+        LIVING.append(self)
 
     def again(self) -> Trial:
         """Return another one that knows the same, to be used at the same time."""
@@ -79,6 +85,7 @@ class Trial:
             shutil.rmtree(program.folder, ignore_errors=True)
 
     def close(self) -> None:
+        LIVING.remove(self)
         kill_marked(self.mark)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -119,6 +126,8 @@ class Trial:
         folder: Path | None = None,
     ) -> Program:
         """Start a script of the learner, or one of ours."""
+        if OVER.is_set():
+            raise NotMet("interrupted")
         script = script or self.script
         folder = folder or self.workplace(ours)
         for name, data in (files or {}).items():
@@ -251,7 +260,17 @@ class Trial:
         mute: bool = False,
         change: Callable[[bytes], bytes] | None = None,
     ) -> FakeServer:
-        return self.fake(relay(server.address, mute, change))
+        """Pass on what comes to `server`, or to a new one if it was for one client only."""
+        known = [server]
+
+        def find() -> Address:
+            try:
+                known[0] = self.restarted(known[0])
+            except NotMet:
+                raise OSError("it does not listen any more") from None
+            return known[0].address
+
+        return self.fake(relay(find, mute, change))
 
     def run_client(
         self,
@@ -288,6 +307,19 @@ class Trial:
     def culprits(self) -> list[Program]:
         """Return the learner's programs of this check."""
         return [program for _, ours, program in self.programs if not ours]
+
+
+def give_up() -> None:
+    """Kill all that runs, and remove all that was written."""
+    OVER.set()
+    for _ in (1, 2):  # a program may have been about to start
+        for trial in LIVING[:]:
+            for _, _, program in trial.programs[:]:
+                with suppress(OSError):
+                    program.process.kill()
+            kill_marked(trial.mark)
+            shutil.rmtree(trial.scratch, ignore_errors=True)
+        time.sleep(0.2)
 
 
 def share(source: str, target: str) -> None:

@@ -19,7 +19,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from ..process import WINDOWS, Program, free_port
-from ..recorder import Client, FakeServer, Visit
+from ..recorder import MOST_WAIT, Client, FakeServer, Visit
+from ..report import misled
 from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
 from ..trial import ANSWER, SHORT, START, Server, Trial
 
@@ -208,6 +209,7 @@ def still_works(trial: Trial, server: Server, what: str, works: Works) -> None:
 def holds(trial: Trial) -> None:
     """The whole dialogue. What is before the first wrong answer is enough for other checks."""
     server = started(trial)
+    server.program.probed = True
     talk = dialogue(trial)
     try:
         replay(trial, server, talk)
@@ -223,6 +225,7 @@ def holds(trial: Trial) -> None:
 def speaks_our_protocol(trial: Trial) -> None:
     """The first answer of the dialogue: without it nothing else can be tried."""
     server = started(trial)
+    server.program.probed = True
     talk = dialogue(trial)
     first = next((i for i, (side, _) in enumerate(talk) if side == "S" and i), 0)
     with trial.connect(server) as client:
@@ -592,6 +595,7 @@ def with_ours(
         ours = trial.serve(*serve, script=server, ours=True, files=there)
         words = [one.replace("PORT", str(ours.port)) for one in args]
         program = trial.run_client(ours.port, *words, stdin=stdin, files=files)
+        program.probed = True
         exact(trial, program, [one.replace("PORT", str(ours.port)) for one in output], status)
 
     return check
@@ -664,28 +668,37 @@ def run_ways(
         order.sort(key=lambda number: number != trial.facts[key])
     evidence, programs = trial.evidence, trial.programs
     start, first = len(evidence.lines), len(programs)
+    commands: dict[int, str] = {}  # the one that is shown is that of the best run
     best: tuple[int, list[str], Program] | None = None
     visits: list[Visit] = []
     given = dict(files or {})
     end = time.monotonic() + ALL_WAYS
     number = 0
+
+    def met(program: Program) -> bool:
+        return b"--port" not in server.said and good(program)  # it takes it for an input
+
     while number < len(order):
         way = listed[order[number]]
         server.visits.clear()
         program = trial.run_client(
             server.port, *way.args, script=script, stdin=way.typed, files=given, redirect=redirect
         )
-        comes = partial(has_come, server, good, program)
+        commands[id(program)] = evidence.commands.pop()
+        comes = partial(has_come, server, met, program)
         came = program.wait_for(comes, trial.patience(START))
-        if program.wait_for(partial(good, program), trial.patience(ANSWER + SHORT)):
+        if comes_slowly(trial, server, program, partial(met, program)):
             trial.facts[key] = order[number]
             best, visits = (99, evidence.lines[start:], program), list(server.visits)
             break
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
+        visited = 0 if b"--port" in server.said else visited
         program.settle(0.1)
         hangs = not came and not program.ended()
+        evidence.closings.append(time.monotonic())
         program.kill()
-        if not best or visited > best[0] or (not visited and "usage:" in best[2].errors):
+        worse = best and ("usage:" in best[2].errors or misled(best[2]))
+        if not best or visited > best[0] or (visited == best[0] and worse):
             best, visits = (visited, evidence.lines[start:], program), list(server.visits)
         del evidence.lines[start:]
         missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)
@@ -698,10 +711,25 @@ def run_ways(
     assert best
     server.visits[:] = visits
     evidence.lines[start:] = best[1]
+    evidence.commands.append(commands[id(best[2])])
     programs[first:] = [entry for entry in programs[first:] if entry[2] is best[2]] + [
         ("", True, entry[2]) for entry in programs[first:] if entry[2] is not best[2]
     ]
     return best[2]
+
+
+def comes_slowly(
+    trial: Trial, server: FakeServer, program: Program, good: Callable[[], bool]
+) -> bool:
+    """Wait until `good`, and longer while a server still sends."""
+    end = time.monotonic() + MOST_WAIT
+    seconds, before = ANSWER + SHORT, -1
+    while not program.wait_for(good, trial.patience(seconds)):
+        passed = sum(len(visit.answered) for visit in server.visits)
+        if passed in (0, before) or time.monotonic() > end or program.ended() or trial.late():
+            return good()
+        seconds, before = ANSWER, passed
+    return True
 
 
 def has_come(server: FakeServer, good: Callable[[Program], bool], program: Program) -> bool:

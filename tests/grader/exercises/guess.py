@@ -24,6 +24,7 @@ from .common import (
     word,
 )
 
+SMALL = 9
 MOST = 60  # guesses in a game
 RIGHT = r"correct|congrat|right|\bw[io]n|bravo|well done|got it|found|guessed|equal|exact|success"
 TOO_HIGH = r"too (high|big|large|great)|lower|smaller|\bless|\blow\b|down|decrease"
@@ -46,6 +47,14 @@ def kind(reply: str) -> str:
     return "lower" if low else "higher" if high else ""
 
 
+# A guess that is too high, or that is to be lower: words that mean one thing only.
+CLEAR = re.compile(
+    r"too (?:(?P<high>high|big|large)|low|small)"
+    r"|(?<!your )(?<!the )\b(?:guess|try|go|choose|pick) (?:a |again |something |with a )?"
+    r"(?:(?P<less>lower|smaller|less|down)|higher|bigger|larger|greater|more|up)"
+)
+
+
 class Game:
     """A game against a server, by bisection."""
 
@@ -54,22 +63,50 @@ class Game:
         self.hints: list[tuple[int, str]] = []
         self.greeting = ""
         self.number: int | None = None
+        self.meaning: dict[str, str] = {}  # of words that are not known: see learn()
 
-    def play(self, seconds: float) -> bool:
+    def meant(self, reply: str) -> str:
+        if not self.meaning:
+            return kind(reply)
+        return self.meaning.get(without_numbers(reply), "right") if reply.strip() else ""
+
+    def ask(self, guess: int, seconds: float) -> str:
+        def enough(data: bytes) -> bool:
+            text = data.decode("utf-8", "replace")
+            return bool(text.strip()) if self.meaning else kind(text) != ""
+
+        self.client.send(str(guess).encode() + self.end)
+        return self.client.receive(enough, seconds).decode("utf-8", "replace")
+
+    def learn(self, low: int, high: int, seconds: float) -> bool:
+        """Learn what the words of a server mean, whatever its language: ask for the extremes."""
+        self.meaning = {"": ""}
+        replies = []
+        for guess in (low, high):
+            replies.append(self.ask(guess, seconds))
+            self.hints.append((guess, replies[-1]))
+        words = [without_numbers(one) for one in replies]
+        self.meaning = dict(zip(words, ("higher", "lower"), strict=True))
+        return len(self.meaning) == 2 and all(words)
+
+    def play(self, seconds: float, learn: bool = False) -> bool:
         """Return whether the number was found."""
         raw = self.client.receive(lambda data: bool(data), 0.15)
         self.greeting = raw.decode("utf-8", "replace")
         low, high = bounds(self.greeting)
         widened = bool(re.search(r"\d+\D+\d+", self.greeting))
+        if learn and not self.learn(low, high, seconds):
+            return False
         while low <= high and len(self.hints) < MOST:
             guess = (low + high) // 2
-            self.client.send(str(guess).encode() + self.end)
-            raw = self.client.receive(lambda data: kind(data.decode("utf-8", "replace")) != "",
-                                      seconds)  # fmt: skip
-            reply = raw.decode("utf-8", "replace")
+            if len(self.hints) == 1 and low <= SMALL < high and high - low > 2 * SMALL:
+                guess = SMALL  # a guess of one digit: as text it is greater than 50
+            elif len(self.hints) == 1 and low > SMALL:
+                guess = SMALL
+            reply = self.ask(guess, seconds)
             if not reply.strip():
                 return False
-            hint = kind(reply)
+            hint = self.meant(reply)
             self.hints.append((guess, reply))
             if hint == "right" or (not hint and self.hints[1:] and self.client.ended):
                 self.number = guess
@@ -78,9 +115,9 @@ class Game:
                 return False
             lower = (hint == "lower") != self.inverse
             if lower:
-                high = guess - 1
+                high = min(high, guess - 1)
             else:
-                low = guess + 1
+                low = max(low, guess + 1)
                 if low > high and not widened and high < 10**6:
                     high *= 10  # the range is not known
         return False
@@ -88,12 +125,26 @@ class Game:
     def swapped(self) -> str:
         """Return a hint that is clearly wrong: only some words can mean one thing only."""
         for guess, reply in self.hints:
-            clear = re.search(r"too (high|big|large|low|small)", reply.lower())
+            clear = CLEAR.search(reply.lower())
             if clear and self.number is not None and guess != self.number:
-                high = clear[1] in ("high", "big", "large")
+                high = bool(clear["high"] or clear["less"])
                 if high != (guess > self.number):
                     return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
         return ""
+
+    def untrue(self) -> str:
+        """Return a hint that the number does not bear out."""
+        for guess, reply in self.hints:
+            hint = self.meant(reply)
+            if self.number is None or guess == self.number or hint not in ("lower", "higher"):
+                continue
+            if ((hint == "lower") != self.inverse) != (guess > self.number):
+                return f"{reply.strip()!r} to {guess}, and the number is {self.number}"
+        return ""
+
+
+def without_numbers(reply: str) -> str:
+    return re.sub(r"-?\d+", "", reply).strip()
 
 
 def bounds(greeting: str) -> tuple[int, int]:
@@ -105,20 +156,27 @@ def bounds(greeting: str) -> tuple[int, int]:
 def play(trial: Trial, server: Server) -> Game:
     """Play until the number is found, whatever the words of the server are."""
     known = trial.facts.get("game")
-    tries = [known] if known else [(False, b"\n"), (False, b""), (True, b"\n"), (True, b"")]
+    usual = [(False, b"\n", False), (False, b"", False), (True, b"\n", False),
+             (True, b"", False)]  # fmt: skip
+    tries = [known] if known else usual
     game: Game | None = None
-    for number, (inverse, end) in enumerate(tries):
+    for number, (inverse, end, learn) in enumerate(tries):
         lines = len(trial.evidence.lines)
         if number:
             server = trial.serve()
+            server.program.probed = True
         with trial.connect(server) as client:
             last = Game(client, inverse, end)
-            if last.play(trial.patience(ANSWER)):
+            if last.play(trial.patience(ANSWER), learn):
                 if inverse and (swapped := last.swapped()):
                     raise NotMet(swapped, "hints that are true", "the hints are swapped")
-                trial.facts["game"] = (inverse, end)
+                if untrue := last.untrue():
+                    raise NotMet(untrue, "hints that are true")
+                trial.facts["game"] = (inverse, end, learn)
                 return last
-        if game is None or len(last.hints) > len(game.hints):
+        if not known and last.hints and not kind(last.hints[0][1]) and not learn:
+            tries[number + 1 :] = 2 * [(False, end, True)]  # unknown words: learn them
+        if game is None or (len(last.hints) > len(game.hints) and not learn):
             game = last
         if not known and game is not last:
             del trial.evidence.lines[lines:]
@@ -250,7 +308,7 @@ def gives_a_hint(trial: Trial, server: Server) -> None:
 
 
 def end_of_guess(trial: Trial) -> bytes:
-    return bytes(trial.facts.get("game", (False, b"\n"))[1])
+    return bytes(trial.facts.get("game", (False, b"\n", False))[1])
 
 
 def guess_in_pieces(trial: Trial) -> None:

@@ -64,7 +64,10 @@ def client_ways(port: int, key: str) -> list[Way]:
 def lookup(trial: Trial, server: FakeServer, found: bool) -> tuple[str, str, Program]:
     """Let the client ask for a key that is there, or for one that is not."""
     key, value = word(), word(12)
-    content = {word(): word(), **dict.fromkeys([key, *keys_of(trial)], value), word(): word()}
+    others = [word(12), word(12)]
+    content = {word(): others[0], **dict.fromkeys([key, *keys_of(trial)], value),
+               word(): others[1]}  # fmt: skip
+    trial.facts["other values"] = others
     if not found:
         content = {"other": value}
 
@@ -127,6 +130,9 @@ def says_nothing(visit: Visit) -> None:
 def displays_the_value(trial: Trial) -> None:
     def check(server: FakeServer) -> None:
         _, value, program = lookup(trial, server, True)
+        others = trial.facts["other values"]
+        if value in program.printed and any(one in program.printed for one in others):
+            raise NotMet(f"the output is {program.printed!r}", f"the value alone: {value}")
         if value not in program.printed and not shows_answer(server, program):
             raise NotMet(f"the output is {program.printed!r}", f"the value: {value}")
 
@@ -169,19 +175,31 @@ def sends_the_value(trial: Trial) -> None:
         relay = trial.relay(trial.serve())
         _, value, program = lookup(trial, relay, True)
         if value in program.printed and value_came(relay, value):
+            answered = b"".join(bytes(visit.answered) for visit in relay.visits)
+            only_the_value(answered, value, trial.facts["other values"])
             return
         trial.evidence.add("note", "with json_client.py it does not work: now by our protocol")
     else:
         trial.evidence.add("note", "there is no json_client.py here: tried by our protocol")
-    key, value = word(), word(12)
-    with trial.connect(trial.serve()) as client:
+    key, value, others = word(), word(12), [word(12), word(12)]
+    server = trial.serve()
+    server.program.probed = True
+    with trial.connect(server) as client:
         client.send(
-            json.dumps({"data": {"a": word(), key: value, "z": word()}, "key": key}).encode()
+            json.dumps({"data": {"a": others[0], key: value, "z": others[1]}, "key": key}).encode()
             + b"\n"
         )
         reply = client.receive(lambda data: value.encode() in data, trial.patience(ANSWER))
-        if value.encode() not in reply or key.encode() in reply:
+        only_the_value(reply, value, others)
+        if value.encode() not in reply:
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the value: {value}")
+
+
+def only_the_value(answered: bytes, value: str, others: list[str]) -> None:
+    """Raise NotMet if values of other keys come, too."""
+    if value.encode() in answered and any(one.encode() in answered for one in others):
+        raise NotMet(f"{answered[:200]!r}", f"the value alone: {value}",
+                     "it sends the values of other keys, too")  # fmt: skip
 
 
 def value_came(relay: FakeServer, value: str) -> bool:
@@ -198,7 +216,9 @@ def tells_that_it_is_missing(trial: Trial) -> None:
         lookup(trial, relay, False)
         if any(visit.answered for visit in relay.visits) or trial.facts.get("silent is fine"):
             return
-    with trial.connect(trial.serve()) as client:
+    server = trial.serve()
+    server.program.probed = True
+    with trial.connect(server) as client:
         client.send(b'{"data": {"a": 1}, "key": "b"}\n')
         reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
         if not reply.strip():
