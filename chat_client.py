@@ -26,13 +26,12 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 readline: Any = None
+termios: Any = None
 with suppress(ImportError):  # not on Windows
     import readline
-termios: Any = None
-with suppress(ImportError):
     import termios
 
 HOST, PORT = "localhost", 9001
@@ -68,9 +67,9 @@ class Chat:
         if not self.leaving:
             raise ConnectionError("the server is gone")
 
-    def read_line(self, stream: Any) -> bytes:
+    def read_line(self, stream: BinaryIO) -> bytes:
         try:
-            return bytes(stream.readline(MAX_LINE))
+            return stream.readline(MAX_LINE)
         except OSError as error:
             raise ConnectionError("the server is gone") from error
 

@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     ):
         parser.error(
             "--host must not be empty; --port must be from 0 to 65535, "
-            " --count from 0, --buffer from 1 to 2**30"
+            "--count from 0, --buffer from 1 to 2**30"
         )
     logging.basicConfig(
         level=logging.ERROR if args.quiet else logging.INFO,

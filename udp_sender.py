@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     ):
         parser.error(
             "ADDR must not be empty; PORT must be from 1 to 65535, "
-            " --count from 1, --interval from 0 to 1000000"
+            "--count from 1, --interval from 0 to 1000000"
         )
     host, family = args.host, socket.AF_INET
     if ":" in host:
