@@ -110,7 +110,7 @@ def read_reply(stream: BinaryIO, pattern: str) -> str:
 def read_pieces(stream: BufferedReader, size: int) -> Iterator[Any]:
     """Yield the next `size` bytes in pieces. Raises OSError."""
     left = size
-    buffer = memoryview(bytearray(PIECE))  # used again for each piece: twice as fast
+    buffer = memoryview(bytearray(min(size, PIECE)))  # used again for each piece: twice as fast
     while left:
         count = stream.readinto1(buffer[:left])
         if not count:
