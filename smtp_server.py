@@ -278,7 +278,7 @@ class Reader:
         self.connection = connection
         self.buffer = bytearray()
 
-    def read_until(self, end: bytes, limit: int) -> bytes:
+    def read_until(self, end: bytes, limit: int) -> bytearray:
         """Return what comes before `end`; if it is too long, its first `limit` + 1 bytes.
 
         Raises EOFError if the stream ends first; OSError.
@@ -293,8 +293,8 @@ class Reader:
             if not piece:
                 raise EOFError
             self.buffer += piece
-        data = bytes(self.buffer[: min(found, limit + 1)])
-        del self.buffer[: found + len(end)]
+        data, self.buffer = self.buffer, self.buffer[found + len(end) :]  # a message is not copied
+        del data[min(found, limit + 1) :]
         return data
 
     def read_line(self) -> bytes:
@@ -304,11 +304,10 @@ class Reader:
         except EOFError:
             if not self.buffer:
                 raise
-            line = bytes(self.buffer)
-            self.buffer.clear()
-        return line.removesuffix(b"\r")
+            line, self.buffer = self.buffer, bytearray()
+        return bytes(line).removesuffix(b"\r")
 
-    def receive_message(self, max_size: int) -> bytes:
+    def receive_message(self, max_size: int) -> bytearray:
         """Return the message that comes after DATA, without the dots added to its lines.
 
         Only CRLF . CRLF ends it: a server that takes LF . CRLF as well can be made to see two
@@ -317,7 +316,9 @@ class Reader:
         """
         self.buffer[:0] = b"\r\n"  # after DATA: a dot in the first line is found in the same way
         data = self.read_until(b"\r\n.\r\n", 2 * max_size)  # of which a third may be added dots
-        return (data + b"\r\n").replace(b"\r\n.", b"\r\n")[2:]
+        message = data.replace(b"\r\n.", b"\r\n") + b"\r\n"
+        del message[:2]
+        return message
 
 
 def trace_headers(session: Session, address: Address) -> bytes:
