@@ -40,6 +40,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from html.entities import html5
 from html.parser import HTMLParser
 from http.client import HTTPException, HTTPResponse, IncompleteRead
@@ -226,6 +227,8 @@ class RedirectHandler(HTTPRedirectHandler):
     urlopen() would follow a redirect to ftp:, too, and raise for a 404.
     """
 
+    inf_msg = "more than 10 redirects: "
+
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
@@ -236,28 +239,32 @@ class RedirectHandler(HTTPRedirectHandler):
         return reply
 
 
+@cache
+def make_opener(scheme: str) -> OpenerDirector:
+    """Return what opens http and https, and no other URLs: it has no handlers for them.
+
+    It is made once for all URLs, since loading the certificates for https takes 20 ms.
+    """
+    opener = OpenerDirector()
+    context = ssl.create_default_context() if scheme == "https" else None
+    opener.add_handler(HTTPSHandler(context=context))
+    for handler in (HTTPHandler, ProxyHandler, UnknownHandler, HTTPErrorProcessor, RedirectHandler):
+        opener.add_handler(handler())
+    return opener
+
+
 def open_url(url: str, timeout: float) -> HTTPResponse:
     """Request `url`, follow redirects, and return the reply.
 
-    Only http and https are allowed: this opener has no handlers for file:, ftp: and data:.
     `timeout` is the longest silence in seconds (0: no limit). Raises WebError, OSError,
     HTTPException.
     """
-    opener = OpenerDirector()
-    opening = (HTTPHandler, HTTPSHandler, ProxyHandler, UnknownHandler)
-    for handler in (*opening, HTTPErrorProcessor, RedirectHandler):
-        opener.add_handler(handler())
     request = Request(to_ascii(url), headers={"User-Agent": AGENT})
     try:
-        reply: HTTPResponse = opener.open(request, timeout=timeout or None)
+        reply: HTTPResponse = make_opener(request.type).open(request, timeout=timeout or None)
     except HTTPError as error:  # too many redirects, or one to file:
         error.close()
-        reason = str(error.reason)
-        refused = reason if "not allowed" in reason else "more than 10 redirects"
-        raise WebError(refused) from error
-    if reply.status < 200:  # such as 103: the library takes it for the reply
-        reply.close()
-        raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")
+        raise WebError(str(error.reason)) from error
     return reply
 
 
