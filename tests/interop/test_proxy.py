@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 from conftest import ROOT, TIMEOUT, Server, command
+from test_ftp_list import LISTING, NAMES, crlf, ftp
 
 pytestmark = pytest.mark.big
 
@@ -125,6 +126,19 @@ def test_greeting(network: str, tmp_path: Path) -> None:
 
     with with_and_without_proxy(network, "greeting_server.py", cwd=tmp_path) as ports:
         assert both(ports, run) == (0, 3)
+
+
+@each_network
+def test_ftp_list(network: str) -> None:
+    """The listing itself goes past the proxy: to a port of the server, at the proxy's address."""
+    said: list[str] = []
+    with ftp({}, crlf(LISTING), said) as (_, port):
+        to = ["--to", f"127.0.0.1:{port}", "--quiet", *network.split()]
+        with Server(ROOT / "tcp_proxy.py", *HERE, *to) as proxy:
+            words = ["--port", str(proxy.address[1]), "--path", "/debian"]
+            result = command("ftp_list.py", *HERE, *words)
+    assert (result.returncode, result.stdout.splitlines(), result.stderr) == (0, NAMES, "")
+    assert said[-3:] == ["PASV", "MLSD /debian", "QUIT"]
 
 
 MESSAGE = "Subject: =?utf-8?q?=C3=BC?=\r\n\r\n.dot\r\n..\r\nend\r\n"
