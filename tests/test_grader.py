@@ -218,6 +218,30 @@ def test_a_class(tmp_path: Path) -> None:
     assert students_told["bob"]["scripts"]["udp_sender.py"]["exercise"] == "not"
 
 
+BOMBS = {
+    "threads": "import threading, time\n"
+    "for _ in range(2000):\n"
+    "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    "processes": "import os, time\n"
+    "for _ in range(2000):\n"
+    "    if os.fork() == 0:\n"
+    "        time.sleep(60)\n"
+    "        os._exit(0)\n",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_stopped(kind: str, tmp_path: Path) -> None:
+    """What starts threads or processes without end; these bombs end by themselves, at 2000."""
+    text = BOMBS[kind] + "time.sleep(60)\n"
+    folder = solution(tmp_path / "mine", "udp_sender.py", text)
+    result = grade(f"--solutions={folder}", "--only=udp_sender")
+    assert result.returncode == 1
+    assert re.search(r"found +it had \d+ threads and processes, and was stopped", result.stdout)
+    assert "cause      it starts them without end" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

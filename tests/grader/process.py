@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ SELECT = ("do_epoll_wait", "ep_poll", "poll_schedule_timeout", "do_sys_poll", "d
 # Which argument of these system calls is the time limit: epoll, poll and select, on x86 and ARM.
 TIME_LIMIT = {"232": 3, "281": 3, "22": 3, "7": 2, "73": 2, "270": 4, "72": 4}
 STILL = 0.6  # seconds of nothing but such waits, after which it will not go on by itself
+# Threads and processes of a program: a server may need two for each of 200 clients.
+MOST_TASKS = 600
 MOST_FILES, MOST_BYTES = 200, 1_000_000  # of a learner's folder that is copied
 
 
@@ -64,6 +67,9 @@ def is_small(folder: Path) -> bool:
     return True
 
 
+WATCHED: list[Program] = []
+
+
 class Program:
     """A script that runs, with all that it prints."""
 
@@ -78,6 +84,7 @@ class Program:
         self.command, self.folder = command, folder
         self.looks = 0
         self.stuck: Callable[[float], bool] = lambda seconds: False  # see Trial.stuck()
+        self.stopped = 0  # the threads and processes that it had when watch() stopped it
         self.probed = False  # by our own protocol: its exceptions may be due to that
         self.failed_at = 0.0  # when the first traceback came
         self.before: dict[Path, tuple[int, int]] = {}  # the files there: see trial.snapshot()
@@ -110,6 +117,9 @@ class Program:
         ]
         for thread in self.threads:
             thread.start()
+        WATCHED.append(self)
+        with suppress(RuntimeError):  # it runs already
+            WATCHER.start()
 
     def drain(self, stream: IO[bytes], kept: bytearray) -> None:
         """Read all that comes, and keep the beginning."""
@@ -199,6 +209,8 @@ class Program:
         else:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ValueError):
+            WATCHED.remove(self)
         self.process.wait()
         for thread in self.threads:
             thread.join(1)
@@ -308,6 +320,30 @@ def readable(raw: str) -> str:
     return (
         "::1" if data in (bytes(16), bytes(15) + b"\1") else socket.inet_ntop(socket.AF_INET6, data)
     )
+
+
+def watch() -> None:
+    """Stop programs that start threads or processes without end, where the system tells.
+
+    Limits of the system are of no use: RLIMIT_NPROC counts all processes of a user, and not root's.
+    """
+    while LINUX:
+        time.sleep(0.05)  # in which Python starts some hundreds
+        if not WATCHED:
+            continue
+        counts: Counter[int] = Counter()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError, IndexError):
+                fields = path.read_text().rpartition(")")[2].split()
+                counts[int(fields[3])] += int(fields[17])  # session, threads
+        for program in WATCHED[:]:
+            if counts[program.process.pid] > MOST_TASKS:
+                program.stopped = counts[program.process.pid]
+                with suppress(OSError):
+                    os.killpg(program.process.pid, signal.SIGKILL)  # all at once: none is born
+
+
+WATCHER = threading.Thread(target=watch, daemon=True)
 
 
 def kill_marked(mark: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import report
 from .exercises import SCRIPTS
+from .process import MOST_TASKS
 from .requirement import (
     EXERCISE,
     LEVELS,
@@ -171,6 +172,10 @@ def check_one(
             problem = unmet
         except Exception as error:
             problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
+        for program in trial.culprits():
+            if program.stopped:
+                found = f"it had {program.stopped} threads and processes, and was stopped"
+                problem = NotMet(found, f"at most {MOST_TASKS}", "it starts them without end")
         if problem and trial.late():
             result.verdict, result.short = WAITS, "not tried to the end: the time was up (--limit)"
         elif problem:
