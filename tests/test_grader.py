@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,57 @@ BOMBS = {
     "        time.sleep(60)\n"
     "        os._exit(0)\n",
 }
+
+
+def commands_by_hand(feedback: str) -> list[str]:
+    """Return the commands of a feedback."""
+    found = re.search(r"(?m)^  by hand    (.+(?:\n {13}.+)*)", feedback)
+    return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+@pytest.mark.big
+@pytest.mark.skipif(not (shutil.which("nc") and shutil.which("bash")), reason="needs nc and bash")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("exercise", sorted({path.parent.name for path in WRONG}))
+def test_commands_by_hand_work(exercise: str, tmp_path: Path) -> None:
+    """The first of each script, and all that need files: pasted in the folder of the learner."""
+    tried: set[tuple[str, str]] = set()
+    for student, report in report_on_shelf(exercise).items():
+        for script, row in report.items():
+            unmet = [one for one in row["requirements"] if one["verdict"] == "not"]
+            for number, one in enumerate(unmet):
+                commands = commands_by_hand(one["feedback"])
+                new = (script, one["name"]) not in tried
+                if commands and new and (not number or "mkdir" in " ".join(commands)):
+                    tried.add((script, one["name"]))
+                    folder = tmp_path / f"{student}{len(tried)}"
+                    shutil.copytree(SHELF / exercise / student, folder)
+                    paste(commands, folder)
+
+
+def paste(commands: list[str], folder: Path) -> None:
+    """Run commands as in terminals side by side, and see that the shell finds all they name."""
+    running = []
+    for command in commands:
+        running.append(
+            subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        with suppress(subprocess.TimeoutExpired):
+            running[-1].wait(1)
+    for process, command in zip(running, commands, strict=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        _, errors = process.communicate()
+        lost = r"No such file|can't open file|not found|syntax error|invalid option|: usage: "
+        assert not re.search(lost, errors), (command, errors)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")

@@ -87,6 +87,7 @@ class Program:
         self.stopped = 0  # the threads and processes that it had when watch() stopped it
         self.probed = False  # by our own protocol: its exceptions may be due to that
         self.failed_at = 0.0  # when the first traceback came
+        self.given: dict[str, bytes] = {}  # the files that were put into its folder
         self.before: dict[Path, tuple[int, int]] = {}  # the files there: see trial.snapshot()
         self.log = folder.with_name(folder.name + ".log")
         old = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}

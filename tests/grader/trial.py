@@ -76,6 +76,7 @@ class Trial:
         self.programs: list[tuple[str, bool, Program]] = []
         self.closers: list[Callable[[], object]] = []
         self.ports: dict[int, int] = {}  # those that were free, and those of the exercise
+        self.gone: set[int] = set()  # those of our own servers in this process
         self.still: list[tuple[str, ...] | None] = []  # what all programs wait for
         self.still_slow = 0.0
 
@@ -158,12 +159,13 @@ class Trial:
         program = Program(
             [self.python, path, *args], folder, self.mark, dict(environment or {}), typing
         )
-        program.before, program.stuck = before, self.stuck
+        program.before, program.stuck, program.given = before, self.stuck, dict(files or {})
         self.programs.append((script, ours, program))
         words = [script, *(word if len(word) < 60 else word[:50] + "..." for word in args)]
         whose = " (ours)" if ours else ""
         self.evidence.add("ran", f"python3 {shlex.join(words)}{whose}")
-        self.evidence.commands.append(f"python3 {shlex.join(words)}")
+        whole = ["python3", path if ours else script, *args]
+        self.evidence.commands.append(" ".join(map(quoted, whole)))
         if stdin is not None:
             if stdin:
                 self.evidence.add("typed", repr(stdin))
@@ -271,6 +273,7 @@ class Trial:
         server = FakeServer(converse, self.evidence, self.patience(seconds), self.stuck)
         self.closers.append(server.close)
         self.ports[server.port] = self.default_port
+        self.gone.add(server.port)
         return server
 
     def relay(
@@ -326,6 +329,11 @@ class Trial:
     def culprits(self) -> list[Program]:
         """Return the learner's programs of this check."""
         return [program for _, ours, program in self.programs if not ours]
+
+
+def quoted(word: str) -> str:
+    """Return a word for a shell, also if it holds a line break."""
+    return shlex.quote(word) if word.isprintable() else f"${word!a}"
 
 
 def give_up() -> None:

@@ -262,9 +262,9 @@ def random_number(trial: Trial) -> None:
         if len(set(numbers)) > 1:
             return
         trial.finish()
-        commands = trial.evidence.commands
+        commands, ports = trial.evidence.commands, trial.ports
         trial.begin()
-        trial.evidence.commands = commands
+        trial.evidence.commands, trial.ports = commands, ports
     trial.evidence.add("played", f"{len(numbers)} games, each with a new start of the server")
     raise NotMet(f"the number was {numbers[0]} each time, in {len(numbers)} games",
                  "a random number", f"the secret is always {numbers[0]}")  # fmt: skip
