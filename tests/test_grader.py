@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -216,6 +221,170 @@ def test_a_class(tmp_path: Path) -> None:
     assert "1 of 2  [exercise] sends the message" in result.stdout
     students_told = json.loads(report.read_text(encoding="utf-8"))["students"]
     assert students_told["bob"]["scripts"]["udp_sender.py"]["exercise"] == "not"
+
+
+BOMBS = {
+    "threads": "import threading, time\n"
+    "for _ in range(2000):\n"
+    "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    "processes": "import os, time\n"
+    "for _ in range(2000):\n"
+    "    if os.fork() == 0:\n"
+    "        time.sleep(60)\n"
+    "        os._exit(0)\n",
+}
+
+
+def commands_by_hand(feedback: str) -> list[str]:
+    """Return the commands of a feedback."""
+    found = re.search(r"(?m)^  by hand    (.+(?:\n {13}.+)*)", feedback)
+    return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+@pytest.mark.big
+@pytest.mark.skipif(not (shutil.which("nc") and shutil.which("bash")), reason="needs nc and bash")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("exercise", sorted({path.parent.name for path in WRONG}))
+def test_commands_by_hand_work(exercise: str, tmp_path: Path) -> None:
+    """The first of each script, and all that need files: pasted in the folder of the learner."""
+    tried: set[tuple[str, str]] = set()
+    for student, report in report_on_shelf(exercise).items():
+        for script, row in report.items():
+            unmet = [one for one in row["requirements"] if one["verdict"] == "not"]
+            for number, one in enumerate(unmet):
+                commands = commands_by_hand(one["feedback"])
+                new = (script, one["name"]) not in tried
+                if commands and new and (not number or "mkdir" in " ".join(commands)):
+                    tried.add((script, one["name"]))
+                    folder = tmp_path / f"{student}{len(tried)}"
+                    shutil.copytree(SHELF / exercise / student, folder)
+                    paste(commands, folder)
+
+
+def paste(commands: list[str], folder: Path) -> None:
+    """Run commands as in terminals side by side, and see that the shell finds all they name."""
+    running = []
+    for command in commands:
+        running.append(
+            subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        with suppress(subprocess.TimeoutExpired):
+            running[-1].wait(1)
+    for process, command in zip(running, commands, strict=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        _, errors = process.communicate()
+        lost = r"No such file|can't open file|not found|syntax error|invalid option|: usage: "
+        assert not re.search(lost, errors), (command, errors)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_stopped(kind: str, tmp_path: Path) -> None:
+    """What starts threads or processes without end; these bombs end by themselves, at 2000."""
+    text = BOMBS[kind] + "time.sleep(60)\n"
+    folder = solution(tmp_path / "mine", "udp_sender.py", text)
+    result = grade(f"--solutions={folder}", "--only=udp_sender")
+    assert result.returncode == 1
+    assert re.search(r"found +it had \d+ threads and processes, and was stopped", result.stdout)
+    assert "cause      it starts them without end" in result.stdout
+
+
+@pytest.mark.big
+def test_what_a_solution_prints_is_escaped(tmp_path: Path) -> None:
+    """No line of the feedback or of the table comes from a solution, and no escape sequence."""
+    text = "import sys\n"
+    text += "print('\\x1b[31mred\\r\\nsum_server.py  met  3 of 3\\x07\\x9b')\n"
+    text += "raise ValueError('one\\n\\x1b]0;title\\x07two\\nsum_server.py: all met')\n"
+    students = tmp_path / "class"
+    students.mkdir()
+    strange = "eve\nada\x1b[2J"
+    solution(students / strange, "sum_server.py", text)
+    table, report = tmp_path / "class.csv", tmp_path / "class.json"
+    for words in (
+        [f"--solutions={students / strange}", "--all"],
+        [f"--class={students}", f"--csv={table}", f"--report={report}"],
+    ):
+        result = grade(*words, "--only=sum_server")
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.stdout)
+        assert not re.search(r"(?m)^(sum_server.py  met|sum_server.py: all met|ada)", result.stdout)
+        assert r"eve\nada\x1b[2J" in result.stdout or words[0].startswith("--solutions")
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["student"] for row in csv.DictReader(file)] == [r"eve\nada\x1b[2J"]
+    row = json.loads(report.read_text(encoding="utf-8"))["students"][strange]["scripts"]
+    told = row["sum_server.py"]["requirements"][0]["feedback"]
+    assert r"| \x1b[31mred" in told
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", told)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_grader_that_is_stopped_leaves_nothing(stop: signal.Signals, tmp_path: Path) -> None:
+    """Neither a process, though it ignores all it can, nor a temporary folder."""
+    text = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    text += "signal.signal(signal.SIGINT, signal.SIG_IGN)\nif os.fork() == 0:\n    os.setsid()\n"
+    text += f"open({str(tmp_path)!r} + f'/{{os.getpid()}}.pid', 'w').close()\ntime.sleep(60)\n"
+    folder = solution(tmp_path / "mine", "sum_server.py", text)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--solutions={folder}"]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as grader:
+        end = time.monotonic() + 20
+        while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert list(temporary.iterdir())
+        grader.send_signal(stop)
+        _, errors = grader.communicate(timeout=20)
+    assert (grader.returncode, errors) == (130, "interrupted\n")
+    left = [path.stem for path in tmp_path.glob("*.pid") if is_running(int(path.stem))]
+    assert not left
+    assert not list(temporary.iterdir())
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there, and no zombie whom nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_class_with_a_folder_without_scripts(tmp_path: Path) -> None:
+    solution(tmp_path / "ada", "udp_sender.py", "print('nothing')\n")
+    solution(tmp_path / "bob", "notes.txt", "I was ill.\n")
+    (tmp_path / "cy").mkdir()
+    table = tmp_path / "class.csv"
+    result = grade(f"--class={tmp_path}", f"--csv={table}", "--only=udp_sender")
+    assert result.returncode == 0, result.stderr
+    for student in ("bob", "cy"):
+        assert re.search(rf"(?m)^{student} +\(no script\) +missing +missing *$", result.stdout)
+    assert "0 of 1  [exercise] sends the message" in result.stdout
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(row["student"], row["exercise"]) for row in csv.DictReader(file)]
+    assert rows == [("ada", "not"), ("bob", "missing"), ("cy", "missing")]
+
+
+@pytest.mark.parametrize("option", ["--solutions", "--class"])
+def test_an_empty_folder_is_an_error(option: str, tmp_path: Path) -> None:
+    result = grade(f"{option}={tmp_path}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "script" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,16 @@ LOOK = 0.01  # seconds between two looks at what other processes do
 ENVIRONMENT = Path(__file__).resolve().parent / "environment"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 COPIED = (".py", ".json", ".txt", ".csv", ".cfg", ".ini", ".html", ".pem")
+# Where Linux lets a thread wait that nothing but another one, or a message, can wake.
+ENDLESS = ("wait_woken", "sk_wait_data", "inet_csk_accept", "inet_csk_wait_for_connect",
+           "__skb_wait_for_more_packets", "unix_stream_read_generic", "anon_pipe_read", "pipe_read",
+           "pipe_wait_readable", "futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")  # fmt: skip
+SELECT = ("do_epoll_wait", "ep_poll", "poll_schedule_timeout", "do_sys_poll", "do_select")
+# Which argument of these system calls is the time limit: epoll, poll and select, on x86 and ARM.
+TIME_LIMIT = {"232": 3, "281": 3, "22": 3, "7": 2, "73": 2, "270": 4, "72": 4}
+STILL = 0.6  # seconds of nothing but such waits, after which it will not go on by itself
+# Threads and processes of a program: a server may need two for each of 200 clients.
+MOST_TASKS = 600
 MOST_FILES, MOST_BYTES = 200, 1_000_000  # of a learner's folder that is copied
 
 
@@ -56,6 +67,9 @@ def is_small(folder: Path) -> bool:
     return True
 
 
+WATCHED: list[Program] = []
+
+
 class Program:
     """A script that runs, with all that it prints."""
 
@@ -69,8 +83,11 @@ class Program:
     ) -> None:
         self.command, self.folder = command, folder
         self.looks = 0
+        self.stuck: Callable[[float], bool] = lambda seconds: False  # see Trial.stuck()
+        self.stopped = 0  # the threads and processes that it had when watch() stopped it
         self.probed = False  # by our own protocol: its exceptions may be due to that
         self.failed_at = 0.0  # when the first traceback came
+        self.given: dict[str, bytes] = {}  # the files that were put into its folder
         self.before: dict[Path, tuple[int, int]] = {}  # the files there: see trial.snapshot()
         self.log = folder.with_name(folder.name + ".log")
         old = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}
@@ -101,6 +118,9 @@ class Program:
         ]
         for thread in self.threads:
             thread.start()
+        WATCHED.append(self)
+        with suppress(RuntimeError):  # it runs already
+            WATCHER.start()
 
     def drain(self, stream: IO[bytes], kept: bytearray) -> None:
         """Read all that comes, and keep the beginning."""
@@ -137,8 +157,13 @@ class Program:
                     stdin.close()
 
     def wait_for(self, good: Callable[[], bool], seconds: float) -> bool:
-        """Wait until `good()`, or until it has ended and all that it printed has been read."""
-        end = time.monotonic() + seconds
+        """Wait until `good()`, or until nothing can make it so any more.
+
+        That is so if it has ended and all that it printed has been read, or if all wait for each
+        other: for twice STILL, because a server of ours hangs up after STILL.
+        """
+        start = time.monotonic()
+        end = start + seconds
         while True:
             over = self.ended() and not any(thread.is_alive() for thread in self.threads)
             if good():
@@ -146,6 +171,8 @@ class Program:
             left = end - time.monotonic()
             if over or left <= 0:
                 return False
+            if self.stuck(2 * STILL) and time.monotonic() - start > 2 * STILL:
+                return good()
             with self.news:
                 self.news.wait(min(left, 0.05))
 
@@ -159,9 +186,7 @@ class Program:
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end; tell whether it came. What it printed last has been read then."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if not self.wait_for(self.ended, seconds):
             return False
         for thread in self.threads:
             thread.join(1)
@@ -185,6 +210,8 @@ class Program:
         else:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ValueError):
+            WATCHED.remove(self)
         self.process.wait()
         for thread in self.threads:
             thread.join(1)
@@ -213,6 +240,34 @@ class Program:
             return None
         fields = text.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def waits(self, ours: bool) -> tuple[str, ...] | None:
+        """Return a state that stays the same as long as it only waits for others.
+
+        None: it works, or a clock or a child may wake it; or the system does not tell.
+        """
+        state = []
+        try:
+            for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+                if task.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "S":
+                    return None
+                if ours:
+                    continue  # our servers look at the clock, but do nothing then
+                if task.joinpath("children").read_text():
+                    return None
+                place = task.joinpath("wchan").read_text().partition(".")[0]
+                if place in SELECT:
+                    number, *arguments = task.joinpath("syscall").read_text().split()
+                    limit = arguments[TIME_LIMIT[number]]
+                    if limit != "0x0" and not limit.endswith("ffffffff"):  # no pointer, or -1
+                        return None
+                elif place not in ENDLESS:
+                    return None
+                status = task.joinpath("status").read_text()
+                state.append(task.name + status[status.index("voluntary_ctxt_switches") :])
+        except (OSError, ValueError, LookupError):
+            return None
+        return tuple(state)
 
     def listens(self, port: int, kind: str) -> tuple[str, int] | None:
         """Return the address on which it listens, without connecting to it."""
@@ -266,6 +321,30 @@ def readable(raw: str) -> str:
     return (
         "::1" if data in (bytes(16), bytes(15) + b"\1") else socket.inet_ntop(socket.AF_INET6, data)
     )
+
+
+def watch() -> None:
+    """Stop programs that start threads or processes without end, where the system tells.
+
+    Limits of the system are of no use: RLIMIT_NPROC counts all processes of a user, and not root's.
+    """
+    while LINUX:
+        time.sleep(0.05)  # in which Python starts some hundreds
+        if not WATCHED:
+            continue
+        counts: Counter[int] = Counter()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError, IndexError):
+                fields = path.read_text().rpartition(")")[2].split()
+                counts[int(fields[3])] += int(fields[17])  # session, threads
+        for program in WATCHED[:]:
+            if counts[program.process.pid] > MOST_TASKS:
+                program.stopped = counts[program.process.pid]
+                with suppress(OSError):
+                    os.killpg(program.process.pid, signal.SIGKILL)  # all at once: none is born
+
+
+WATCHER = threading.Thread(target=watch, daemon=True)
 
 
 def kill_marked(mark: str) -> None:

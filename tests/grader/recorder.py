@@ -11,12 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from .process import STILL
+
+LOOK = 0.1  # seconds between two looks at whether anything can still come
 SHOWN = 14  # lines of evidence in a feedback
 LONG = 110  # bytes of a message that are shown whole
 FLOOD = 40_000_000  # bytes: more than any answer has
 MOST_WAIT = 15.0  # seconds for an answer that comes slowly, piece by piece
 SETTLE = 0.03  # seconds of silence that end an answer without a line end
 Address = tuple[str, int]
+Stuck = Callable[[float], bool]  # see Trial.stuck()
 
 
 def shortened(data: bytes) -> str:
@@ -47,13 +51,32 @@ class Evidence:
         return lines
 
 
+def receive_some(connection: socket.socket, seconds: float, stuck: Stuck) -> bytes | None:
+    """Wait for bytes; return None if none came and nothing can come any more.
+
+    Raises TimeoutError after `seconds`, and OSError if the connection broke.
+    """
+    start = time.monotonic()
+    while True:
+        left = start + seconds - time.monotonic()
+        connection.settimeout(max(min(left, LOOK), 0.001))
+        try:
+            return connection.recv(65536)
+        except TimeoutError:
+            if left <= LOOK:
+                raise
+        if stuck(STILL) and time.monotonic() - start > STILL:
+            return None
+
+
 class Client:
     """A connection to a server."""
 
     def __init__(
-        self, evidence: Evidence, address: Address, patience: float, name: str = ""
+        self, evidence: Evidence, address: Address, patience: float, name: str, stuck: Stuck
     ) -> None:
-        self.evidence, self.patience = evidence, patience
+        self.evidence, self.patience, self.stuck = evidence, patience, stuck
+        self.waits = False  # the server waits for us, and so nothing will come
         self.name = f"{name}: " if name else ""
         self.buffer = bytearray()
         self.ended = False  # the server has closed its side
@@ -95,19 +118,26 @@ class Client:
 
     def pull(self, seconds: float) -> bool:
         """Wait for some bytes; return False if none came."""
-        self.socket.settimeout(max(seconds, 0.001))
+        self.waits = False
         try:
-            piece = self.socket.recv(65536)
+            piece = receive_some(self.socket, seconds, self.stuck)
         except TimeoutError:
             return False
         except OSError as error:
             self.broken, self.ended = type(error).__name__, True
+            return False
+        if piece is None:
+            self.waits = True
             return False
         if not piece:
             self.ended = True
             return False
         self.buffer += piece
         return True
+
+    def limit(self, seconds: float) -> str:
+        """Return how long was waited in vain, as the end of a sentence."""
+        return "while the program waits for more" if self.waits else f"within {seconds:.3g} s"
 
     def receive(
         self, enough: Callable[[bytes], bool], seconds: float | None = None, settle: float = SETTLE
@@ -128,12 +158,12 @@ class Client:
                 self.pull(end - time.monotonic())
             if before < len(self.buffer):  # it goes on: a slow sender
                 end = max(end, min(last, time.monotonic() + seconds))
-            late, before = time.monotonic() >= end, len(self.buffer)
+            late, before = self.waits or time.monotonic() >= end, len(self.buffer)
         data = bytes(self.buffer)
         self.buffer.clear()
         tail = self.closing() if self.ended else ""
         if not tail and not enough(data):
-            tail = f", and nothing more within {seconds:.3g} s"
+            tail = f", and nothing more {self.limit(seconds)}"
         self.log("received", (shortened(data) if data else "nothing") + tail)
         return data
 
@@ -147,7 +177,7 @@ class Client:
         end = time.monotonic() + self.patience
         while b"\n" not in self.buffer and not self.ended and time.monotonic() < end:
             self.pull(end - time.monotonic())
-            if len(self.buffer) >= FLOOD:
+            if len(self.buffer) >= FLOOD or self.waits:
                 break
         line, newline, rest = bytes(self.buffer).partition(b"\n")
         self.buffer[:] = rest
@@ -156,7 +186,7 @@ class Client:
             self.log("received", shortened(whole))
         else:
             tail = (
-                self.closing() if self.ended else f", and no line end within {self.patience:.3g} s"
+                self.closing() if self.ended else f", and no line end {self.limit(self.patience)}"
             )
             self.log("received", (shortened(whole) if whole else "nothing") + tail)
         return whole
@@ -165,7 +195,8 @@ class Client:
         """Return all that comes until the server hangs up; `ended` tells whether it did."""
         end = time.monotonic() + (seconds or self.patience)
         while not self.ended and time.monotonic() < end and len(self.buffer) < FLOOD:
-            self.pull(end - time.monotonic())
+            if not self.pull(end - time.monotonic()) and self.waits:
+                break
         data = bytes(self.buffer)
         self.buffer.clear()
         tail = self.closing() if self.ended else ", and the connection is still open"
@@ -191,8 +222,11 @@ class Client:
 class Visit:
     """What a program has done at one of our servers."""
 
-    def __init__(self, connection: socket.socket, evidence: Evidence, patience: float) -> None:
+    def __init__(
+        self, connection: socket.socket, evidence: Evidence, patience: float, stuck: Stuck
+    ) -> None:
         self.socket, self.evidence, self.patience = connection, evidence, patience
+        self.stuck = stuck
         self.said = bytearray()  # by the program
         self.answered = bytearray()  # by us
         self.buffer = bytearray()
@@ -207,13 +241,13 @@ class Visit:
 
     def pull(self) -> bool:
         try:
-            piece = self.socket.recv(65536)
+            piece = receive_some(self.socket, self.patience, self.stuck)
         except OSError:
             return False
         if not piece:
-            if not self.ended:
+            if piece is not None and not self.ended:
                 self.evidence.add("it sent", "(the end of the stream)")
-            self.ended = True
+            self.ended = self.ended or piece is not None
             return False
         self.evidence.add("it sent", shortened(piece))
         self.said += piece
@@ -241,9 +275,14 @@ class FakeServer:
     """A server of ours for a program of theirs: `converse` speaks with each that comes."""
 
     def __init__(
-        self, converse: Callable[[Visit], None], evidence: Evidence, patience: float
+        self,
+        converse: Callable[[Visit], None],
+        evidence: Evidence,
+        patience: float,
+        stuck: Stuck,
     ) -> None:
         self.converse, self.evidence, self.patience = converse, evidence, patience
+        self.stuck = stuck
         self.visits: list[Visit] = []
         self.news = threading.Condition()
         self.threads: list[threading.Thread] = []
@@ -262,7 +301,7 @@ class FakeServer:
             if self.stopped:
                 connection.close()
                 return
-            visit = Visit(connection, self.evidence, self.patience)
+            visit = Visit(connection, self.evidence, self.patience, self.stuck)
             with self.news:
                 self.visits.append(visit)
                 self.news.notify_all()
@@ -304,6 +343,11 @@ class FakeServer:
             thread.join(1)
 
 
+def never(_: float) -> bool:
+    """For who stays connected, whatever does not happen."""
+    return False
+
+
 def relay(
     find: Callable[[], Address], mute: bool = False, change: Callable[[bytes], bytes] | None = None
 ) -> Callable[[Visit], None]:
@@ -329,7 +373,7 @@ def relay(
             server.settimeout(MOST_WAIT)
             thread = threading.Thread(target=back, daemon=True)
             thread.start()
-            visit.socket.settimeout(MOST_WAIT)
+            visit.patience, visit.stuck = MOST_WAIT, never
             while visit.pull():
                 with suppress(OSError):
                     server.sendall(visit.piece())

@@ -24,6 +24,7 @@ from .requirement import (
     Requirement,
     Script,
 )
+from .trial import quoted
 
 if TYPE_CHECKING:
     from .session import Graded, Result
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 25  # of a feedback
 HANGUP = 0.5  # seconds after which an exception has nothing to do with it
+MOST_BY_HAND = 1000  # characters of a command: whoever repeats it can read it
 WIDTH = 160  # characters of a line of a feedback
 OUTPUT_LINES = 6  # of what a program printed
 
@@ -128,18 +130,80 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
             cause = last_error(first) + where(first)
     if cause:
         head.append(f"  cause      {cause}")
-    commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]
-    commands.sort(key=lambda one: "_server.py" not in one)  # the server is started first
-    if line := client_by_hand(trial):
-        commands = [*commands[-1:], line]
-    by_hand = [f"  {'by hand' if not i else '':10} {line}" for i, line in enumerate(commands)]
+    by_hand = [
+        f"  {'by hand' if not i else '':10} {line}"
+        for i, line in enumerate(commands_by_hand(trial))
+    ]
     printed = output_lines(trial, MOST_LINES - len(head) - len(by_hand) - 4)
     room = MOST_LINES - len(head) - len(by_hand) - len(printed)
     happened = [f"  {line}" for line in trial.evidence.shown()]
     if len(happened) > room:
         happened = [*happened[: room // 2], *happened[len(happened) - (room - room // 2) :]]
-    lines = [*head, *happened, *printed, *by_hand]
-    return [cut(escaped(text.replace(str(trial.scratch), "..."))) for text in lines][:MOST_LINES]
+    lines = [*head, *happened, *printed]
+    shown = [cut(escaped(text.replace(str(trial.scratch), "..."))) for text in lines]
+    return [*shown[: MOST_LINES - len(by_hand)], *by_hand]
+
+
+def commands_by_hand(trial: Trial) -> list[str]:
+    """Return commands that do the same as a check, each for a terminal of its own."""
+    commands = list(dict.fromkeys(map(trial.by_hand, trial.evidence.commands)))[-2:]
+    commands.sort(key=lambda one: "_server.py" not in one)  # the server is started first
+    if line := client_by_hand(trial):
+        commands = [*commands[-1:], line]
+    lines = [with_files(trial, one) for one in commands]
+    lines = [one for one in lines if one.isprintable() and len(one) <= MOST_BY_HAND]
+    # what needs a page or a folder of ours cannot be done without us
+    ours = {str(port) for port in trial.gone}
+    lines = [one for one in lines if str(trial.scratch) not in one
+             and not ours & set(re.findall(r"\d+", one))]  # fmt: skip
+    if lines and trial.gone and trial.default_port and "_server.py" not in lines[0]:
+        asked = [port for one in trial.culprits() for _, port in one.asked_for("connect")]
+        port = int(trial.by_hand(str(asked[-1]))) if asked else trial.default_port
+        if not any(visit_less(one) for one in lines):
+            lines = [f"nc -l {port}", *lines[-1:]]  # where one answers at the keyboard
+    return lines
+
+
+def visit_less(command: str) -> bool:
+    """Tell whether a command is one that connects to nobody."""
+    return command.endswith("--help")
+
+
+def with_files(trial: Trial, command: str) -> str:
+    """Return a command that first writes the files that it needs, into a copy of the folder."""
+    script = command.split()[1] if command.startswith("python3 ") else ""
+    files: dict[str, bytes] = {}
+    for name, _, program in trial.programs:
+        if name == Path(script).name:
+            files |= {
+                file: data
+                for file, data in program.given.items()
+                if script.endswith("_server.py") or file in command.split()
+                or (trial.folder / file).is_file()
+            }  # fmt: skip
+    if not files:
+        return command
+    folders = sorted({str(Path("try", file).parent) for file in files})
+    written = [f"{content_by_hand(file, data)} > {quoted(file)}" for file, data in files.items()]
+    made = " ".join(map(quoted, folders))
+    return f"(mkdir -p {made}; cp *.* try; cd try; {'; '.join(written)}; {command})"
+
+
+def content_by_hand(name: str, data: bytes) -> str:
+    """Return a command that writes `data`, or what is like it in size and kind."""
+    if len(data) <= MOST_BY_HAND // 2 and data.isascii() and b"\0" not in data:
+        return f"printf {printf_text(repr(data)[2:-1])}"
+    if name.endswith(".json"):
+        pairs = json.loads(data).items()
+        text = ", ".join(f'"{key}": "%{min(len(value), 200_000)}s"' for key, value in pairs)
+        return f"printf '{{{text}}}' " + " ".join("x" for _ in pairs)
+    return f"head -c {len(data)} /dev/urandom"
+
+
+def printf_text(text: str) -> str:
+    """Return bytes, written as in Python, for printf: not every shell knows \\x."""
+    text = re.sub(r"\\x(..)", lambda match: f"\\{int(match[1], 16):03o}", text.replace("\\'", "'"))
+    return shlex.quote(text.replace("%", "%%"))
 
 
 def client_by_hand(trial: Trial) -> str:
@@ -155,7 +219,7 @@ def client_by_hand(trial: Trial) -> str:
     )
     if not text or len(text) > 120:
         return ""
-    return f"printf {shlex.quote(text.replace('%', '%%'))} | nc localhost {port}"
+    return f"printf {printf_text(text)} | nc localhost {port}"
 
 
 def output_lines(trial: Trial, room: int) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import report
 from .exercises import SCRIPTS
+from .process import MOST_TASKS
 from .requirement import (
     EXERCISE,
     LEVELS,
@@ -26,6 +27,7 @@ from .requirement import (
 )
 from .trial import Trial, give_up
 
+FIRST_OF_DIALOGUE = "speaks our protocol"
 WHOLE_DIALOGUE = "holds our dialogue to the letter"  # what of it holds is enough for others
 
 
@@ -99,33 +101,52 @@ def find_scripts(word: str) -> list[str]:
 
 
 def grade_script(script: Script, job: Job, deadline: float, workers: int = 1) -> Graded:
-    """Check all that is asked of one script: in order, and what no other waits for side by side."""
+    """Check all that is asked of one script: side by side, as soon as what it waits for is met."""
     if not (job.folder / script.name).is_file():
         return Graded(script.name, [])
     started = time.monotonic()
     results = {one.name: Result(one.name, one.level, MET) for one in script.requirements}
-    awaited = {script.prerequisite(one) for one in script.requirements} | {WHOLE_DIALOGUE}
-    first = [one for one in script.requirements if one.level == EXERCISE or one.name in awaited]
-    rest = [one for one in script.requirements if one not in first]
-    trial = Trial(script.name, job.folder, job.reference, job.python, script.port, deadline)
-    trials = [trial]
+    trials = [Trial(script.name, job.folder, job.reference, job.python, script.port, deadline)]
+    free = trials[:]
+    facts: dict[str, dict[str, Any]] = {}  # what was learned when a requirement was checked
+    left = list(script.requirements)
+    running: dict[Future[None], str] = {}
 
-    def check_rest(requirement: Requirement) -> None:
-        own = trials.pop() if trials else trial.again()
-        try:
-            check_one(script, requirement, results, own)
-        finally:
-            trials.append(own)
+    def check(requirement: Requirement, own: Trial) -> None:
+        check_one(script, requirement, results, own)
+        facts[requirement.name] = own.facts
+        free.append(own)
 
     try:
-        for requirement in first:
-            check_one(script, requirement, results, trial)
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(check_rest, rest))
+            while left or running:
+                ready = [one for one in left if awaited(script, one) <= facts.keys()]
+                for requirement in ready[: workers - len(running)]:
+                    left.remove(requirement)
+                    own = free.pop() if free else trials[0].again()
+                    if own not in trials:
+                        trials.append(own)
+                    own.facts = {}
+                    for name in awaited(script, requirement):
+                        own.facts |= facts[name]
+                    running[pool.submit(check, requirement, own)] = requirement.name
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    future.result()
     finally:
-        for one in {id(one): one for one in [trial, *trials]}.values():
+        for one in trials:
             one.close()
     return Graded(script.name, list(results.values()), time.monotonic() - started)
+
+
+def awaited(script: Script, requirement: Requirement) -> set[str]:
+    """Return what has to be checked before: its prerequisite, and what tells how far we get."""
+    needed = script.prerequisite(requirement)
+    names = {one.name for one in script.requirements}
+    found = {needed} if needed else set()
+    if needed == FIRST_OF_DIALOGUE and requirement.name != WHOLE_DIALOGUE:
+        found |= {WHOLE_DIALOGUE} & names
+    return found
 
 
 def check_one(
@@ -151,6 +172,10 @@ def check_one(
             problem = unmet
         except Exception as error:
             problem = NotMet(f"the check broke off: {type(error).__name__}: {error}")
+        for program in trial.culprits():
+            if program.stopped:
+                found = f"it had {program.stopped} threads and processes, and was stopped"
+                problem = NotMet(found, f"at most {MOST_TASKS}", "it starts them without end")
         if problem and trial.late():
             result.verdict, result.short = WAITS, "not tried to the end: the time was up (--limit)"
         elif problem:
@@ -173,7 +198,7 @@ def grade(jobs: Sequence[Job], workers: int = 0) -> Iterator[tuple[int, Graded]]
     workers = workers or cores + 1
     starts: dict[int, float] = {}
     count = sum((job.folder / name).is_file() for job in jobs for name in job.scripts)
-    inner = max(2, 3 * cores // max(1, count))  # most of the time a check waits
+    inner = max(2, 6 * cores // max(1, count))  # most of the time a check waits
 
     def run(number: int, name: str) -> tuple[int, Graded]:
         job = jobs[number]

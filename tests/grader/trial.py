@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .process import LOOK, Program, copy_folder, free_port, kill_marked
+from .process import LOOK, STILL, Program, copy_folder, free_port, kill_marked
 from .recorder import Address, Client, Evidence, FakeServer, Visit, relay
 from .requirement import NotMet
 
@@ -58,15 +58,16 @@ class Trial:
         self.mark = secrets.token_hex(8)
         self.facts: dict[str, Any] = {}  # that one check finds out for another
         self.count = 0
+        self.lock = threading.Lock()
+        self.still_since = self.looked = 0.0  # see stuck()
+        self.still_slow = 0.0  # seconds after which a slow server of ours may still say something
         self.begin()
         LIVING.append(self)
 
     def again(self) -> Trial:
-        """Return another one that knows the same, to be used at the same time."""
-        other = Trial(self.script, self.folder, self.reference, self.python, self.default_port,
-                      self.deadline)  # fmt: skip
-        other.facts = dict(self.facts)
-        return other
+        """Return another one, to be used at the same time."""
+        return Trial(self.script, self.folder, self.reference, self.python, self.default_port,
+                     self.deadline)  # fmt: skip
 
     # One check
 
@@ -75,6 +76,9 @@ class Trial:
         self.programs: list[tuple[str, bool, Program]] = []
         self.closers: list[Callable[[], object]] = []
         self.ports: dict[int, int] = {}  # those that were free, and those of the exercise
+        self.gone: set[int] = set()  # those of our own servers in this process
+        self.still: list[tuple[str, ...] | None] = []  # what all programs wait for
+        self.still_slow = 0.0
 
     def finish(self) -> None:
         for close in reversed(self.closers):
@@ -95,6 +99,22 @@ class Trial:
 
     def late(self) -> bool:
         return time.monotonic() > self.deadline
+
+    def stuck(self, seconds: float) -> bool:
+        """Tell whether all programs wait for others, without a time limit, for so long already.
+
+        No message is on its way then, since it would have woken one of them: to wait for longer
+        shows nothing new.
+        """
+        with self.lock:
+            now = time.monotonic()
+            if now > self.looked + 0.1:
+                self.looked = now
+                running = [(ours, one) for _, ours, one in self.programs[:] if not one.ended()]
+                still = [one.waits(ours) for ours, one in running]
+                if None in still or not any(still) or still != self.still:
+                    self.still, self.still_since = still, now
+            return now - self.still_since > seconds + self.still_slow
 
     # Programs
 
@@ -139,12 +159,13 @@ class Trial:
         program = Program(
             [self.python, path, *args], folder, self.mark, dict(environment or {}), typing
         )
-        program.before = before
+        program.before, program.stuck, program.given = before, self.stuck, dict(files or {})
         self.programs.append((script, ours, program))
         words = [script, *(word if len(word) < 60 else word[:50] + "..." for word in args)]
         whose = " (ours)" if ours else ""
         self.evidence.add("ran", f"python3 {shlex.join(words)}{whose}")
-        self.evidence.commands.append(f"python3 {shlex.join(words)}")
+        whole = ["python3", path if ours else script, *args]
+        self.evidence.commands.append(" ".join(map(quoted, whole)))
         if stdin is not None:
             if stdin:
                 self.evidence.add("typed", repr(stdin))
@@ -241,7 +262,7 @@ class Trial:
 
     def connect(self, server: Server, name: str = "", seconds: float = ANSWER) -> Client:
         try:
-            client = Client(self.evidence, server.address, self.patience(seconds), name)
+            client = Client(self.evidence, server.address, self.patience(seconds), name, self.stuck)
         except OSError as error:
             self.evidence.add("...", f"could not connect: {type(error).__name__}")
             raise NotMet("it takes no connection", "a connection") from None
@@ -249,9 +270,10 @@ class Trial:
         return client
 
     def fake(self, converse: Callable[[Visit], None], seconds: float = ANSWER) -> FakeServer:
-        server = FakeServer(converse, self.evidence, self.patience(seconds))
+        server = FakeServer(converse, self.evidence, self.patience(seconds), self.stuck)
         self.closers.append(server.close)
         self.ports[server.port] = self.default_port
+        self.gone.add(server.port)
         return server
 
     def relay(
@@ -309,6 +331,11 @@ class Trial:
         return [program for _, ours, program in self.programs if not ours]
 
 
+def quoted(word: str) -> str:
+    """Return a word for a shell, also if it holds a line break."""
+    return shlex.quote(word) if word.isprintable() else f"${word!a}"
+
+
 def give_up() -> None:
     """Kill all that runs, and remove all that was written."""
     OVER.set()
@@ -355,9 +382,14 @@ def new_files(program: Program) -> dict[str, bytes]:
 
 def wait_until(good: Callable[[], bool], seconds: float, program: Program | None = None) -> bool:
     """Wait for something that happens in a file: nothing tells, so look again and again."""
-    end = time.monotonic() + seconds
+    start = time.monotonic()
+    end = start + seconds
     while not good():
-        if time.monotonic() > end or (program and program.ended() and not good()):
+        now = time.monotonic()
+        late = now > end
+        still = program is not None and program.stuck(2 * STILL) and now > start + 2 * STILL
+        over = still or (program is not None and program.ended())
+        if late or over:
             return good()
         time.sleep(LOOK)
     return True

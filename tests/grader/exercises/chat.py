@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..process import Program
-from ..recorder import Client, Visit
+from ..recorder import Client, Visit, never
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, SHORT, START, Server, Trial
 from .common import (
@@ -236,6 +236,7 @@ def reaches_others(trial: Trial) -> None:
 
 def open_chat(visit: Visit) -> None:
     """Takes what comes, until the client leaves."""
+    visit.stuck = never
     visit.send(b"* Welcome\n")
     while visit.pull():
         pass

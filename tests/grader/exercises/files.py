@@ -27,10 +27,10 @@ from .common import (
 
 def plant(server: Server, name: str, data: bytes) -> None:
     """Put a file where the server may look for it: into its folder, and those in it."""
-    (server.folder / name).write_bytes(data)
-    for path in server.folder.iterdir():
-        if path.is_dir():
-            (path / name).write_bytes(data)
+    folders = [path for path in server.folder.iterdir() if path.is_dir()]
+    for path in (server.folder, *folders):
+        (path / name).write_bytes(data)
+        server.program.given[str((path / name).relative_to(server.folder))] = data
 
 
 def client_ways(port: int, name: str) -> list[Way]:
@@ -181,8 +181,6 @@ def no_connection(trial: Trial) -> None:
     """Nobody listens."""
     port = free_port()
     trial.ports[port] = trial.default_port
-    server = trial.fake(lambda visit: None)
-    server.close()
     name = f"{word()}.txt"
     known = next((trial.facts[key] for key in trial.facts if key.startswith("way of file")), 0)
     way = client_ways(port, name)[known]

@@ -70,7 +70,7 @@ def tells_the_time(trial: Trial) -> None:
 def tells_the_time_of_the_connection(trial: Trial) -> None:
     """Not that of its own start: a client comes later."""
     server = trial.serve()
-    server.program.wait_for(lambda: False, LATER)
+    time.sleep(LATER)
     with trial.connect(server) as client:
         port = client.address[1]
         now = datetime.now()

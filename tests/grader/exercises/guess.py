@@ -225,7 +225,11 @@ def guesses_sent(trial: Trial, relay: FakeServer) -> bool:
     last = trial.facts.get("last guess")
     if not relay.said.isascii():
         return True
-    return bool(numbers) and (last is None or str(last).encode() in numbers)
+    if last is None or not numbers:
+        return bool(numbers)
+    final = str(last).encode()
+    # without line ends, the guesses 50 and 25 are 5025 on the wire
+    return final in numbers or relay.said.strip().endswith(final)
 
 
 def can_be_won(trial: Trial) -> None:
@@ -258,9 +262,9 @@ def random_number(trial: Trial) -> None:
         if len(set(numbers)) > 1:
             return
         trial.finish()
-        commands = trial.evidence.commands
+        commands, ports = trial.evidence.commands, trial.ports
         trial.begin()
-        trial.evidence.commands = commands
+        trial.evidence.commands, trial.ports = commands, ports
     trial.evidence.add("played", f"{len(numbers)} games, each with a new start of the server")
     raise NotMet(f"the number was {numbers[0]} each time, in {len(numbers)} games",
                  "a random number", f"the secret is always {numbers[0]}")  # fmt: skip
@@ -452,6 +456,8 @@ def settle(program: Program) -> None:
 
 def client_plays(trial: Trial) -> None:
     """At their own server if there is one, or else at ours."""
+    if pair_works(trial):
+        return
     number = 1 + sum(map(ord, word())) % 100
     record: list[int] = []
     server = trial.fake(our_server(number, record))
@@ -463,8 +469,6 @@ def client_plays(trial: Trial) -> None:
         server = trial.fake(our_server(number, record, greeting, words))
         if won_by_hand(trial, server, server.port) and number in record:
             return
-    if pair_works(trial):
-        return
     if "pair problem" in trial.facts:
         raise trial.facts["pair problem"]
     if not record and not server.visits:

@@ -75,6 +75,8 @@ class WebServer(http.server.ThreadingHTTPServer):
 
 def web(trial: Trial, pages: Mapping[str, Page], delay: float = 0, tls: bool = False) -> WebServer:
     server = WebServer(pages, trial.evidence, delay)
+    trial.still_slow = max(trial.still_slow, delay)
+    trial.gone.add(server.server_port)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTIFICATE)
