@@ -250,7 +250,6 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
 
 
 @each_client
-@pytest.mark.skipif(WINDOWS, reason="prepared by a POSIX shell")
 def test_nobody_listens(script: Path, tmp_path: Path) -> None:
     battery.prepare(script, tmp_path)
     [*_, usage] = [line for line in battery.usage(script) if f" {script.name}" in line]

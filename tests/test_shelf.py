@@ -234,7 +234,7 @@ def test_battery_rejects(tmp_path: Path, bug: str) -> None:
 @pytest.mark.usefixtures("quick")
 def test_no_hang_up_on_stop_is_rejected(tmp_path: Path) -> None:
     bug = """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(getattr(signal, "SIGBREAK", signal.SIGINT), signal.SIG_IGN)
     """
     with (
         start(tmp_path, bug) as server,
