@@ -226,9 +226,10 @@ def slow_reader(address: Any, talk: Dialogue) -> None:
     """A client that asks much and reads late gets every answer whole."""
     triples = zip(talk, talk[1:], talk[2:], strict=False)
     pairs = [(one[1], two[1]) for one, two, three in triples if one[0] + two[0] + three[0] == "CSC"]
-    if talk[0][0] == "S" or not pairs or "..." in pairs[0][1]:
+    pairs = [(request, answer) for request, answer in pairs if "..." not in answer]
+    if talk[0][0] == "S" or not pairs:
         return  # such a server has one short answer for a client
-    request, answer = pairs[0]
+    request, answer = max(pairs, key=lambda pair: len(pair[1]))  # fewer of them
     count = UNREAD // len(answer)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

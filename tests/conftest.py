@@ -55,11 +55,19 @@ pytest_plugins = ["web", "network_exercises_grader.plugin"]
 
 
 STDERR = pytest.StashKey[int]()
+COLLECTED = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remember what has been collected, also what -k leaves out, for tests about tests."""
+    usual = [item for item in items if not item.get_closest_marker("big")]
+    config.stash[COLLECTED] = [item.nodeid for item in usual]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -162,7 +162,7 @@ def test_misbehaving_servers(path: str, web: Run) -> None:
     html = drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
     with website({**MISBEHAVING, "/drip": html}) as site:
         code, out, err = web(
-            site + path, "--timeout", "0.3" if "drip" in path else "10", "--max-size", "1000"
+            site + path, "--timeout", "0.15" if "drip" in path else "10", "--max-size", "1000"
         )
     assert (code, out) == (1, [])
     assert err.startswith(f"list_text_files.py: error: {site}{path}: {REASONS[path]}")
@@ -179,7 +179,7 @@ def test_timeout_is_for_all_folders_together(web: Run) -> None:
             return page(html)
 
     with website(Endless()) as site:
-        code, out, err = web(site, "--recursive", "--timeout", "1")
+        code, out, err = web(site, "--recursive", "--timeout", "0.5")
     assert (code, out[:2]) == (1, ["x.txt", "0/x.txt"])
     assert err == f"list_text_files.py: error: {site}: timed out; try a longer --timeout\n"
 

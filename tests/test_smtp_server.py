@@ -345,13 +345,16 @@ def test_a_message_that_does_not_end_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_silence_is_ended_with_a_word(tmp_path: Path) -> None:
-    with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
+    with (
+        serving(tmp_path, timeout=0.2) as address,
+        client(address) as mail,
+        client(address) as other,
+    ):
+        other.send(b"NOOP")
         assert mail.say("MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [250, 250, 354]
         mail.send(b"half")
         assert mail.rest() == b"421 Timeout\r\n"
-    with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
-        mail.send(b"NOOP")
-        assert mail.rest() == b"421 Timeout\r\n"
+        assert other.rest() == b"421 Timeout\r\n"
     assert kept(tmp_path) == []
 
 
