@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 10.0  # seconds that anything here may take before the test fails
+AT_ONCE = 5  # processes that for_each() has started at a time
 POLL = 0.002  # seconds between two looks at the stop event: often, so that hundreds of servers stop at once
 WINDOWS = sys.platform == "win32"
 
@@ -368,6 +370,34 @@ def huge(path: Path) -> int:
     with open(path, "wb") as file:
         file.truncate(size)  # without a byte on the disk, where the file system can do so
     return size
+
+
+Check = Callable[[Path, Path], None]
+
+
+def for_each(scripts: list[Path]) -> Callable[[Check], Callable[..., None]]:
+    """Make a test for each script of a function `check(script, folder)`, in which it starts processes.
+
+    The first one runs all checks at once, since each spends its time waiting for its process; then
+    each one raises what its own check has raised.
+    """
+
+    def decorate(check: Check) -> Callable[..., None]:
+        results: dict[Path, Future[None]] = {}
+
+        @pytest.mark.parametrize("script", scripts, ids=lambda script: script.stem)
+        def test(script: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+            if not results:
+                folders = {one: tmp_path_factory.mktemp(one.stem) for one in scripts}
+                with ThreadPoolExecutor(AT_ONCE) as pool:
+                    for one, folder in folders.items():
+                        results[one] = pool.submit(check, one, folder)
+            results[script].result()
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate
 
 
 def free_port() -> int:

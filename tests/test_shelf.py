@@ -205,8 +205,8 @@ BUGS = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less for what will not come."""
-    monkeypatch.setattr("conftest.TIMEOUT", 0.5)
-    monkeypatch.setattr("battery.TIMEOUT", 0.5)
+    monkeypatch.setattr("conftest.TIMEOUT", 0.3)
+    monkeypatch.setattr("battery.TIMEOUT", 0.3)
 
 
 def start(folder: Path, bug: str) -> Server:
