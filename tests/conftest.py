@@ -317,7 +317,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
     path = ROOT / script
-    processes = ("_server", "_logger", "_sender", "_proxy", "json_client", "chat_client")
+    processes = ("_server", "_logger", "_proxy", "chat_client")
     if path.parent == ROOT and not path.stem.endswith(processes):
         return called(path, list(args), stdin, cwd)
     words = [sys.executable, str(path), *args]
@@ -331,11 +331,12 @@ def command(
 
 
 def called(
-    path: Path, args: list[str], stdin: str, cwd: Path | None
+    path: Path, args: list[str], stdin: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Call main() of a script as if it were a process."""
+    """Call main() of a script as if it were a process: also of a server, if it does not listen."""
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     streams = [
-        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="\n", write_through=True)
+        io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="\n", write_through=True)
         for data in (stdin.encode(), b"", b"")
     ]
     before, here = (sys.stdin, sys.stdout, sys.stderr, sys.argv), os.getcwd()

@@ -13,7 +13,7 @@ import pytest
 
 import chat_server
 from battery import CROWD
-from conftest import ROOT, TIMEOUT, LineClient, Server, command, running
+from conftest import ROOT, TIMEOUT, LineClient, Server, called, running
 
 SCRIPT = ROOT / "chat_server.py"
 
@@ -287,7 +287,7 @@ def test_guest_names_go_around_those_taken() -> None:
 
 @pytest.mark.parametrize("wrong", ["--rate -1", "--max-unsent x", "--timeout x"])
 def test_wrong_usage(wrong: str) -> None:
-    assert command(SCRIPT, *wrong.split()).returncode == 2
+    assert called(SCRIPT, wrong.split()).returncode == 2
 
 
 def test_crowd_hears_everything() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running, started
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, called, command, running, started
 from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, handle_client, serve
 
 SCRIPT = ROOT / "smtp_server.py"
@@ -521,7 +521,7 @@ def test_log_is_the_dialogue_without_passwords(tmp_path: Path) -> None:
 
 
 def test_wrong_usage(tmp_path: Path) -> None:
-    assert command(SCRIPT, "--user", "x", cwd=tmp_path).returncode == 2
+    assert called(SCRIPT, ["--user", "x"]).returncode == 2
     (tmp_path / "file").touch()
     result = command(SCRIPT, "--directory", "file", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
