@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ TIMEOUT = 10.0  # seconds that anything here may take before the test fails
 AT_ONCE = 5  # processes that for_each() has started at a time
 POLL = 0.002  # seconds between two looks at the stop event: often, so that hundreds of servers stop at once
 WINDOWS = sys.platform == "win32"
+# Seconds by which a wait may seem too short: the clock of Windows ticks 64 times a second.
+EARLY = 2 * time.get_clock_info("monotonic").resolution
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler

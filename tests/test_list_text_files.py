@@ -179,7 +179,7 @@ def test_timeout_is_for_all_folders_together(web: Run) -> None:
             return page(html)
 
     with website(Endless()) as site:
-        code, out, err = web(site, "--recursive", "--timeout", "0.5")
+        code, out, err = web(site, "--recursive", "--timeout", "1")
     assert (code, out[:2]) == (1, ["x.txt", "0/x.txt"])
     assert err == f"list_text_files.py: error: {site}: timed out; try a longer --timeout\n"
 
