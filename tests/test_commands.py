@@ -142,9 +142,10 @@ def test_shared_functions_are_the_same_everywhere() -> None:
     texts: dict[str, tuple[str, str]] = {}
     for script in SCRIPTS:
         source = script.read_text(encoding="utf-8")
+        lines = source.splitlines()
         for node in ast.parse(source).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN:
-                text = ast.get_source_segment(source, node) or ""
+                text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
                 first, before = texts.setdefault(node.name, (script.name, text))
                 assert text == before, (
                     f"{node.name}() in {script.name} differs from the one in {first}"
