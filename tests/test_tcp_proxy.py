@@ -200,6 +200,7 @@ def test_side_that_does_not_read_slows_the_other(side: str) -> None:
                 sent += connection.send(bytes(65536))
         except TimeoutError:
             pass
+        connection.settimeout(TIMEOUT)
         connection.shutdown(socket.SHUT_WR)
         return sent
 
