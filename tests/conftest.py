@@ -16,7 +16,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +27,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 10.0  # seconds that anything here may take before the test fails
+AT_ONCE = 5  # processes that for_each() has started at a time
 POLL = 0.002  # seconds between two looks at the stop event: often, so that hundreds of servers stop at once
 WINDOWS = sys.platform == "win32"
+# Seconds by which a wait may seem too short: the clock of Windows ticks 64 times a second.
+EARLY = 2 * time.get_clock_info("monotonic").resolution
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
@@ -55,11 +60,19 @@ pytest_plugins = ["web", "network_exercises_grader.plugin"]
 
 
 STDERR = pytest.StashKey[int]()
+COLLECTED = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remember what has been collected, also what -k leaves out, for tests about tests."""
+    usual = [item for item in items if not item.get_closest_marker("big")]
+    config.stash[COLLECTED] = [item.nodeid for item in usual]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -307,7 +320,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end: most of ours by calling main(), which takes half of the time of a process."""
     path = ROOT / script
-    processes = ("_server", "_logger", "_sender", "_proxy", "json_client", "chat_client")
+    processes = ("_server", "_logger", "_proxy", "chat_client")
     if path.parent == ROOT and not path.stem.endswith(processes):
         return called(path, list(args), stdin, cwd)
     words = [sys.executable, str(path), *args]
@@ -321,11 +334,12 @@ def command(
 
 
 def called(
-    path: Path, args: list[str], stdin: str, cwd: Path | None
+    path: Path, args: list[str], stdin: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Call main() of a script as if it were a process."""
+    """Call main() of a script as if it were a process: also of a server, if it does not listen."""
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     streams = [
-        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="\n", write_through=True)
+        io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="\n", write_through=True)
         for data in (stdin.encode(), b"", b"")
     ]
     before, here = (sys.stdin, sys.stdout, sys.stderr, sys.argv), os.getcwd()
@@ -360,6 +374,34 @@ def huge(path: Path) -> int:
     with open(path, "wb") as file:
         file.truncate(size)  # without a byte on the disk, where the file system can do so
     return size
+
+
+Check = Callable[[Path, Path], None]
+
+
+def for_each(scripts: list[Path]) -> Callable[[Check], Callable[..., None]]:
+    """Make a test for each script of a function `check(script, folder)`, in which it starts processes.
+
+    The first one runs all checks at once, since each spends its time waiting for its process; then
+    each one raises what its own check has raised.
+    """
+
+    def decorate(check: Check) -> Callable[..., None]:
+        results: dict[Path, Future[None]] = {}
+
+        @pytest.mark.parametrize("script", scripts, ids=lambda script: script.stem)
+        def test(script: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+            if not results:
+                folders = {one: tmp_path_factory.mktemp(one.stem) for one in scripts}
+                with ThreadPoolExecutor(AT_ONCE) as pool:
+                    for one, folder in folders.items():
+                        results[one] = pool.submit(check, one, folder)
+            results[script].result()
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import battery
-from conftest import TIMEOUT, LineClient, Server
+from conftest import TIMEOUT, LineClient, Server, for_each
 
 SCRIPTS = battery.line_servers()
 BY_LINES = ["echo_server.py"]  # for it a piece is a message
@@ -48,10 +48,11 @@ def test_stands(server: Server, script: Path, check: battery.Check) -> None:
     check(server.address, battery.dialogue(script))
 
 
-def test_idle_client_is_disconnected(script: Path, tmp_path: Path) -> None:
-    battery.prepare(script, tmp_path)
+@for_each(SCRIPTS)
+def test_idle_client_is_disconnected(script: Path, folder: Path) -> None:
+    battery.prepare(script, folder)
     options = ["--quiet", *battery.options(script), "--timeout", "0.1"]
-    with Server(script, *options, cwd=tmp_path) as server, LineClient(server.address) as client:
+    with Server(script, *options, cwd=folder) as server, LineClient(server.address) as client:
         client.socket.settimeout(TIMEOUT)
         talk = battery.dialogue(script)
         sides = [side for side, _ in talk]

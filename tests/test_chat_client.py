@@ -70,8 +70,10 @@ def test_server_lost_before_it_has_read_all() -> None:
             "--port",
             str(listener.getsockname()[1]),
         ]
-        with started(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with started(words, text=True, **pipes) as process:
             connection, _ = listener.accept()
+            connection.sendall(b"* Welcome, you are guest1: x\n")  # it begins to send now
             assert process.stdin
             assert process.stderr
             process.stdin.write("1\n2\n")

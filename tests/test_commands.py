@@ -19,7 +19,17 @@ from pathlib import Path
 import pytest
 
 import battery
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, free_port, limited
+from conftest import (
+    ROOT,
+    TIMEOUT,
+    WINDOWS,
+    LineClient,
+    Server,
+    command,
+    for_each,
+    free_port,
+    limited,
+)
 
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SERVERS = battery.line_servers()
@@ -37,13 +47,13 @@ each_server = pytest.mark.parametrize("script", SERVERS, ids=lambda script: scri
 each_client = pytest.mark.parametrize("script", CLIENTS, ids=lambda script: script.stem)
 
 
-@each_script
-def test_runs_alone(script: Path, tmp_path: Path) -> None:
+@for_each(SCRIPTS)
+def test_runs_alone(script: Path, folder: Path) -> None:
     """Copied alone into an empty folder it runs, without site-packages and without its siblings."""
-    shutil.copy(script, tmp_path)
+    shutil.copy(script, folder)
     result = subprocess.run(
         [sys.executable, "-I", "-S", script.name, "--help"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -132,9 +142,10 @@ def test_shared_functions_are_the_same_everywhere() -> None:
     texts: dict[str, tuple[str, str]] = {}
     for script in SCRIPTS:
         source = script.read_text(encoding="utf-8")
+        lines = source.splitlines()
         for node in ast.parse(source).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN:
-                text = ast.get_source_segment(source, node) or ""
+                text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
                 first, before = texts.setdefault(node.name, (script.name, text))
                 assert text == before, (
                     f"{node.name}() in {script.name} differs from the one in {first}"
@@ -142,11 +153,11 @@ def test_shared_functions_are_the_same_everywhere() -> None:
     assert {"serve", "read_lines", "escape", "print_line", "open_url"} <= texts.keys()
 
 
-@each_server
-def test_stops_cleanly_with_clients(script: Path, tmp_path: Path) -> None:
+@for_each(SERVERS)
+def test_stops_cleanly_with_clients(script: Path, folder: Path) -> None:
     """One is in the middle of a line, and one is silent: both are told."""
-    battery.prepare(script, tmp_path)
-    with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
+    battery.prepare(script, folder)
+    with Server(script, "--quiet", *battery.options(script), cwd=folder) as server:
         busy, silent = LineClient(server.address), LineClient(server.address)
         with busy, silent:
             busy.send(b"x")
@@ -156,17 +167,17 @@ def test_stops_cleanly_with_clients(script: Path, tmp_path: Path) -> None:
                     client.rest()
 
 
-@each_server
-def test_stops_cleanly_without_clients(script: Path, tmp_path: Path) -> None:
-    battery.prepare(script, tmp_path)
-    with Server(script, "--quiet", *battery.options(script), cwd=tmp_path) as server:
+@for_each(SERVERS)
+def test_stops_cleanly_without_clients(script: Path, folder: Path) -> None:
+    battery.prepare(script, folder)
+    with Server(script, "--quiet", *battery.options(script), cwd=folder) as server:
         assert server.stop(signal.SIGTERM) == (0, "", "")
 
 
-@each_server
-def test_logs_one_stamped_line_an_event(script: Path, tmp_path: Path) -> None:
-    battery.prepare(script, tmp_path)
-    with Server(script, *battery.options(script), cwd=tmp_path) as server:
+@for_each(SERVERS)
+def test_logs_one_stamped_line_an_event(script: Path, folder: Path) -> None:
+    battery.prepare(script, folder)
+    with Server(script, *battery.options(script), cwd=folder) as server:
         battery.hostile(server.address, b"\x1b[2J\r2026-01-01T00:00:00 forged\n")
         battery.replay(server.address, battery.dialogue(script))
         _, _, err = server.stop()
@@ -178,11 +189,11 @@ def test_logs_one_stamped_line_an_event(script: Path, tmp_path: Path) -> None:
     assert "\n2026-01-01T00:00:00 forged" not in err
 
 
-@each_server
-def test_port_in_use(script: Path, tmp_path: Path) -> None:
+@for_each(SERVERS)
+def test_port_in_use(script: Path, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        result = command(script, "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
+        result = command(script, "--host", "127.0.0.1", "--port", port, cwd=folder)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(
         rf"{script.name}: error: cannot listen on 127\.0\.0\.1:{port}: .+\n", result.stderr
@@ -217,22 +228,22 @@ def test_wrong_numbers(script: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert re.search(rf": error: .*{wrong[0]}", err)
 
 
-@each_server
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
-def test_ipv6(script: Path, tmp_path: Path) -> None:
-    battery.prepare(script, tmp_path)
-    with Server(script, "--host", "::1", *battery.options(script), cwd=tmp_path) as server:
+@for_each(SERVERS)
+def test_ipv6(script: Path, folder: Path) -> None:
+    battery.prepare(script, folder)
+    with Server(script, "--host", "::1", *battery.options(script), cwd=folder) as server:
         assert server.announcement == f"Server listening on [::1]:{server.address[1]}...\n"
         battery.replay(server.address, battery.dialogue(script))
 
 
-@each_server
 @pytest.mark.skipif(WINDOWS, reason="no descriptor limit to lower")
-def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
+@for_each(SERVERS)
+def test_survives_without_descriptors(script: Path, folder: Path) -> None:
     """Out of descriptors it waits, without spinning, and answers again as soon as there are some."""
-    battery.prepare(script, tmp_path)
+    battery.prepare(script, folder)
     with Server(
-        limited(script, tmp_path, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=tmp_path
+        limited(script, folder, "RLIMIT_NOFILE", 20), *battery.options(script), cwd=folder
     ) as server:
         clients = [LineClient(server.address) for _ in range(40)]
         while "Cannot accept a client" not in server.log_line():
@@ -250,7 +261,6 @@ def test_survives_without_descriptors(script: Path, tmp_path: Path) -> None:
 
 
 @each_client
-@pytest.mark.skipif(WINDOWS, reason="prepared by a POSIX shell")
 def test_nobody_listens(script: Path, tmp_path: Path) -> None:
     battery.prepare(script, tmp_path)
     [*_, usage] = [line for line in battery.usage(script) if f" {script.name}" in line]

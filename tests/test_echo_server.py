@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import echo_server
-from conftest import ROOT, TIMEOUT, LineClient, Server, command, running
+from conftest import ROOT, TIMEOUT, LineClient, Server, called, command, running
 from echo_server import Client, Totals, handle_message, read_messages
 
 SCRIPT = ROOT / "echo_server.py"
@@ -290,7 +290,7 @@ def test_console() -> None:
     ids=" ".join,
 )
 def test_wrong_usage(wrong: list[str]) -> None:
-    result = command(SCRIPT, *wrong)
+    result = called(SCRIPT, wrong)
     assert (result.returncode, result.stdout) == (2, "")
     assert "echo_server.py: error: " in result.stderr
 

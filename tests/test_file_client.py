@@ -198,7 +198,7 @@ def test_whole_or_not_at_all(says: bytes, reason: str, web: Run) -> None:
 
 def test_silence(web: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        code, _, err = web("x", "--port", str(listener.getsockname()[1]), "--timeout", "0.2")
+        code, _, err = web("x", "--port", str(listener.getsockname()[1]), "--timeout", "0.1")
     assert (code, "no answer in time" in err, files()) == (1, True, {})
 
 

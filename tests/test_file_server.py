@@ -133,7 +133,8 @@ def test_requests_in_one_segment(address: Any) -> None:
 
 def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
     """The server has room for less than a piece: send() would take only a part of it."""
-    (tmp_path / "big").write_bytes(BIG)
+    data = BIG[:300_000]
+    (tmp_path / "big").write_bytes(data)
 
     def with_little_room(connection: socket.socket, address: Any) -> str:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -142,7 +143,7 @@ def test_slow_reader_gets_every_byte(tmp_path: Path) -> None:
     with running(serve, with_little_room) as address, FileClient(address) as client:
         client.send(b"GET big\n")
         client.half_close()
-        assert client.rest() == b"OK %d\n" % len(BIG) + BIG
+        assert client.rest() == b"OK %d\n" % len(data) + data
 
 
 def test_list(address: Any) -> None:

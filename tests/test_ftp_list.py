@@ -189,8 +189,9 @@ def test_a_million_names(run: Callable[..., Any]) -> None:
     assert run(NO_MLSD, (b"%d\r\n" % n * 1000 for n in count()), "--limit", "1") == (0, ["0"], "")
 
 
-def test_endless_listing(web: Run) -> None:
+def test_endless_listing(web: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server goes on with its list only when the client is gone: that has what it wants."""
+    monkeypatch.setattr("ftp_list.GOODBYE", 0.1)
     enough = threading.Event()
 
     def names() -> Iterator[bytes]:

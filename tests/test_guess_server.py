@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import ROOT, LineClient, Server, command
+from conftest import ROOT, LineClient, Server, called
 from guess_server import Game
 
 SCRIPT = ROOT / "guess_server.py"
@@ -92,6 +92,6 @@ def test_each_client_has_a_number_of_its_own() -> None:
     "wrong", ["--low 5 --high 4", "--number 101", "--low x", "--max-guesses 0", "--high 1e9"]
 )
 def test_wrong_usage(wrong: str) -> None:
-    result = command(SCRIPT, *wrong.split())
+    result = called(SCRIPT, wrong.split())
     assert (result.returncode, result.stdout) == (2, "")
     assert "guess_server.py: error: " in result.stderr

@@ -162,7 +162,7 @@ def test_misbehaving_servers(path: str, web: Run) -> None:
     html = drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
     with website({**MISBEHAVING, "/drip": html}) as site:
         code, out, err = web(
-            site + path, "--timeout", "0.3" if "drip" in path else "10", "--max-size", "1000"
+            site + path, "--timeout", "0.15" if "drip" in path else "10", "--max-size", "1000"
         )
     assert (code, out) == (1, [])
     assert err.startswith(f"list_text_files.py: error: {site}{path}: {REASONS[path]}")

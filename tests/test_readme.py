@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import shlex
@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from conftest import ROOT, TIMEOUT, WINDOWS, free_port, started
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLUGIN = "network_exercises_grader.plugin"
 GRADER_TIMEOUT = 50.0  # seconds for a command that runs pytest
 ROW = re.compile(r"^\| `(\w+\.py)` \|.*\| `([^`]+)` \|$", re.MULTILINE)
 TABLE = {script: text for script, text in ROW.findall(README) if (ROOT / script).exists()}
@@ -115,7 +117,7 @@ def needs(block: str) -> None:
         for program in programs:
             if not shutil.which(program) and program != ".venv/bin/python":
                 pytest.skip(f"no {program} here")
-        if "pytest" in words and not importlib.util.find_spec("network_exercises_grader"):
+        if "pytest" in words and PLUGIN not in entry_points(group="pytest11").names:
             pytest.skip("the grader is not installed: pip install '.[test]'")
         if "-N" in words and sys.platform == "darwin":
             pytest.skip("nc has no -N here")
@@ -160,20 +162,26 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "PYTEST_ADDOPTS": ""}
 
 
-@contextmanager
-def server(
+def start(
     command: str, folder: Path, environment: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
-    """Run a server until it listens; yield its process, and what it announced."""
-    words = ["python3", *shlex.split(command)[1:]]
-    with started(
-        words,
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Start a server, which may not listen yet."""
+    return started(
+        ["python3", *shlex.split(command)[1:]],
         bufsize=0,  # or readline() reads ahead, and communicate() does not get what it has read
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,
         cwd=folder,
-    ) as process:
+    )
+
+
+@contextmanager
+def server(
+    command: str, folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
+    """Run a server until it listens; yield its process, and what it announced."""
+    with start(command, folder, environment) as process:
         assert process.stdout
         yield process, process.stdout.readline()
 
@@ -232,16 +240,19 @@ def test_commands_of_the_tables(tmp_path: Path, environment: dict[str, str]) -> 
     for command in servers:
         needs_port(default_port(command), "udp_logger" in command)
     with ExitStack() as stack:
-        running = [stack.enter_context(server(one, tmp_path, environment)) for one in servers]
+        running = [stack.enter_context(start(one, tmp_path, environment)) for one in servers]
+        for process in running:
+            assert process.stdout
+            first = process.stdout.readline()
+            assert re.match(rb"Server listening on .+:\d+\.\.\.\n", first)
         for command in TABLE.values():
             if is_server(command) or re.search(r"fetch_page\.py$|https://|ftp\.", command):
                 continue  # a server, or a command for the Internet
             result = run(f"{command} </dev/null", tmp_path, environment)
             assert result.returncode == 0, f"$ {command}\n{result.stdout}"
-        for process, first in running:
-            assert re.match(rb"Server listening on .+:\d+\.\.\.\n", first)
+        for process in running:
             process.send_signal(signal.SIGINT)
-        for process, _ in running:
+        for process in running:
             process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0
 

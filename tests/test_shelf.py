@@ -205,8 +205,8 @@ BUGS = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less for what will not come."""
-    monkeypatch.setattr("conftest.TIMEOUT", 0.5)
-    monkeypatch.setattr("battery.TIMEOUT", 0.5)
+    monkeypatch.setattr("conftest.TIMEOUT", 0.3)
+    monkeypatch.setattr("battery.TIMEOUT", 0.3)
 
 
 def start(folder: Path, bug: str) -> Server:
@@ -234,7 +234,7 @@ def test_battery_rejects(tmp_path: Path, bug: str) -> None:
 @pytest.mark.usefixtures("quick")
 def test_no_hang_up_on_stop_is_rejected(tmp_path: Path) -> None:
     bug = """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(getattr(signal, "SIGBREAK", signal.SIGINT), signal.SIG_IGN)
     """
     with (
         start(tmp_path, bug) as server,

@@ -197,7 +197,7 @@ def test_a_reply_that_drips_is_not_waited_for(web: Run) -> None:
     with running(serve, handle_client) as (_, port):
         assert (
             "no answer in time"
-            in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.3").err
+            in web(*ENVELOPE, "--port", str(port), *SHORT, "--timeout", "0.15").err
         )
 
 
@@ -281,7 +281,7 @@ def test_addresses_beyond_ascii_want_smtputf8(web: Run) -> None:
 
 def test_silence_hangups_and_strangers(web: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        words = [*ENVELOPE, "--port", str(silent.getsockname()[1]), *SHORT, "--timeout", "0.2"]
+        words = [*ENVELOPE, "--port", str(silent.getsockname()[1]), *SHORT, "--timeout", "0.1"]
         assert "no answer in time" in web(*words).err
         connection, _ = silent.accept()
         with connection:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, running, started
+from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, called, command, running, started
 from smtp_server import MAX_LINE, MAX_RECIPIENTS, SECRET, Session, handle_client, serve
 
 SCRIPT = ROOT / "smtp_server.py"
@@ -345,13 +345,16 @@ def test_a_message_that_does_not_end_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_silence_is_ended_with_a_word(tmp_path: Path) -> None:
-    with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
+    with (
+        serving(tmp_path, timeout=0.2) as address,
+        client(address) as mail,
+        client(address) as other,
+    ):
+        other.send(b"NOOP")
         assert mail.say("MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "DATA") == [250, 250, 354]
         mail.send(b"half")
         assert mail.rest() == b"421 Timeout\r\n"
-    with serving(tmp_path, timeout=0.2) as address, client(address) as mail:
-        mail.send(b"NOOP")
-        assert mail.rest() == b"421 Timeout\r\n"
+        assert other.rest() == b"421 Timeout\r\n"
     assert kept(tmp_path) == []
 
 
@@ -518,7 +521,7 @@ def test_log_is_the_dialogue_without_passwords(tmp_path: Path) -> None:
 
 
 def test_wrong_usage(tmp_path: Path) -> None:
-    assert command(SCRIPT, "--user", "x", cwd=tmp_path).returncode == 2
+    assert called(SCRIPT, ["--user", "x"]).returncode == 2
     (tmp_path / "file").touch()
     result = command(SCRIPT, "--directory", "file", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

@@ -21,6 +21,7 @@ import pytest
 import tcp_proxy
 from battery import CROWD
 from conftest import (
+    EARLY,
     ROOT,
     TIMEOUT,
     WINDOWS,
@@ -178,13 +179,14 @@ def test_side_that_does_not_read_slows_the_other(side: str) -> None:
 
     def send_until_full(connection: socket.socket) -> int:
         """Send until nothing is taken for a while; return how much was."""
-        connection.settimeout(0.5)
+        connection.settimeout(0.2)
         sent = 0
         try:
             while sent < 2 * STALL:
                 sent += connection.send(bytes(65536))
         except TimeoutError:
             pass
+        connection.settimeout(TIMEOUT)
         connection.shutdown(socket.SHUT_WR)
         return sent
 
@@ -272,7 +274,7 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("long_pause")
 @pytest.mark.parametrize("size", [1, 7])
 def test_pieces_are_read_alone(size: int) -> None:
-    text = b"Hello\nWorld\n"
+    text = b"Hello\nWorld\n"[: 5 * size]
 
     def handler(connection: socket.socket) -> None:
         connection.sendall(text)
@@ -303,6 +305,7 @@ def test_merge_makes_one_piece_of_several() -> None:
     def handler(connection: socket.socket) -> None:
         heard.append(connection.recv(65536))
         connection.sendall(b"thanks")
+        connection.shutdown(socket.SHUT_WR)  # or the proxy would wait for more of this, too
         heard.append(connection.recv(65536))
 
     with proxied(handler, merge=0.5) as address, LineClient(address) as client:
@@ -310,7 +313,7 @@ def test_merge_makes_one_piece_of_several() -> None:
         for number in range(10):
             client.send(b"%d" % number)
         assert client.socket.recv(6) == b"thanks"
-        assert time.monotonic() - start >= 0.5 * 0.9
+        assert time.monotonic() - start >= 0.5 * 0.9 - EARLY
     assert heard == [b"0123456789", b""]
 
 
@@ -322,12 +325,12 @@ def test_merge_does_not_wait_at_the_end_of_the_stream() -> None:
 
 
 def test_delay_is_added_in_each_direction() -> None:
-    with proxied(echo, delay=0.1) as address, LineClient(address) as client:
+    with proxied(echo, delay=0.05) as address, LineClient(address) as client:
         for _ in range(2):
             start = time.monotonic()
             client.send(b"x\n")
             client.line()
-            assert 0.2 * 0.95 <= time.monotonic() - start < TIMEOUT / 2
+            assert 0.1 * 0.95 - 2 * EARLY <= time.monotonic() - start < TIMEOUT / 2
 
 
 def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
@@ -335,7 +338,7 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
 
     def waits(seed: str) -> list[float]:
         record = tmp_path / "record"
-        proxy = proxied(echo, record=record, jitter=0.05, seed=seed)
+        proxy = proxied(echo, record=record, jitter=0.02, seed=seed)
         with proxy as address, LineClient(address) as client:
             for _ in range(4):
                 assert client.ask("x") == "x"
@@ -347,11 +350,11 @@ def test_jitter_is_the_same_with_the_same_seed(tmp_path: Path) -> None:
     expected = {}
     for seed in ("1", "1", "2"):
         spreads = [random.Random(f"{seed} 1 {side}") for side in "CS"]  # seed, client, side
-        expected[seed] = [0.05 * spreads[turn % 2].random() for turn in range(8)]
+        expected[seed] = [0.02 * spreads[turn % 2].random() for turn in range(8)]
         measured = waits(seed)
         assert len(measured) == 10  # the two ends are not held back
         for least, wait in zip(expected[seed], measured, strict=False):
-            assert wait >= least - 0.002
+            assert wait >= least - 0.002 - EARLY
         assert sum(measured) < sum(expected[seed]) + TIMEOUT / 2
     assert expected["1"] != expected["2"]
 
@@ -360,23 +363,23 @@ def test_rate_is_kept() -> None:
     """20 pieces a second, of which the first comes at once."""
 
     def handler(connection: socket.socket) -> None:
-        connection.sendall(bytes(50_000))
+        connection.sendall(bytes(25_000))
 
     with proxied(handler, rate=100_000) as address:
         start = time.monotonic()
-        heard = hear(address, 50_000)
-        assert 0.4 <= time.monotonic() - start < 2
+        heard = hear(address, 25_000)
+        assert 0.2 * 0.9 - 4 * EARLY <= time.monotonic() - start < 2
     assert max(map(len, heard)) <= 5_000
 
 
-def test_lowest_rate_is_a_byte_a_second() -> None:
+def test_low_rate_is_kept_byte_by_byte() -> None:
     def handler(connection: socket.socket) -> None:
         connection.sendall(b"ab")
 
-    with proxied(handler, rate=1) as address:
+    with proxied(handler, rate=4) as address:
         start = time.monotonic()
         assert hear(address, 2) == [b"a", b"b"]
-        assert 0.9 <= time.monotonic() - start < 3
+        assert 0.25 * 0.9 - EARLY <= time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("pieces", [1, 5, None])
@@ -454,7 +457,7 @@ def test_server_that_cannot_be_reached(host: str) -> None:
 def test_server_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tcp_proxy, "TIMEOUT", 0.2)
+    monkeypatch.setattr(tcp_proxy, "TIMEOUT", 0.1)
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):  # fill its queue
@@ -617,8 +620,11 @@ def test_quiet_logs_errors_only() -> None:
 
 
 @pytest.mark.parametrize("pieces", [3, None])
-def test_record_holds_every_byte_of_both_sides(pieces: int | None, tmp_path: Path) -> None:
+def test_record_holds_every_byte_of_both_sides(
+    pieces: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All bytes, all pairs with those that may continue a character, and escapes of escapes."""
+    monkeypatch.setattr(tcp_proxy, "PAUSE", 0)  # the record has the pieces, however they arrive
     record = tmp_path / "record"
     data = bytes(range(256)) + HOSTILE + "ü ñ 漢字 \u200d\u2028\U000e0001\xad\ufeff".encode()
     data += b"\\x41\\\\n\\" + bytes(byte for first in range(256) for byte in (first, 0x85, 0xAD))
@@ -637,7 +643,7 @@ def test_record_holds_every_byte_of_both_sides(pieces: int | None, tmp_path: Pat
 
 def test_record_of_random_bytes(tmp_path: Path) -> None:
     record = tmp_path / "record"
-    data = random.Random(3).randbytes(MEGABYTES // 10)
+    data = random.Random(3).randbytes(2 * tcp_proxy.PIECE)
     with proxied(echo, record=record) as address:
         assert exchange(address, data) == data
     assert parse_record(record) == ({"C": data, "S": data}, ["C", "S"])
@@ -683,7 +689,7 @@ def test_stops_at_once_with_a_side_that_does_not_read() -> None:
     full = threading.Event()
 
     def flood(connection: socket.socket) -> None:
-        connection.settimeout(0.3)
+        connection.settimeout(0.1)
         try:
             while True:
                 connection.sendall(bytes(65536))
@@ -743,7 +749,7 @@ def test_survives_without_descriptors(tmp_path: Path) -> None:
     assert after.children_user - before.children_user < TIMEOUT / 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of descriptors here")
+@pytest.mark.skipif(sys.platform != "linux", reason="no list of descriptors here")
 def test_no_descriptor_is_left_behind() -> None:
     def handler(connection: socket.socket) -> None:
         connection.sendall(connection.recv(10))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, WINDOWS, Server, command, limited
+from conftest import ROOT, TIMEOUT, WINDOWS, Server, called, command, limited
 from udp_logger import entry
 
 SCRIPT = ROOT / "udp_logger.py"
@@ -205,4 +205,4 @@ def test_port_in_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["--port 65536", "--count -1", "--buffer 0", "extra"])
 def test_wrong_usage(wrong: str) -> None:
-    assert command(SCRIPT, *wrong.split()).returncode == 2
+    assert called(SCRIPT, wrong.split()).returncode == 2

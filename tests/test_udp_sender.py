@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import TIMEOUT, WINDOWS, command
+from conftest import EARLY, TIMEOUT, WINDOWS, command
 
 LONGEST_ARGUMENT = (
     32_000 if WINDOWS else 100_000
@@ -43,12 +43,12 @@ def test_bytes_of_stdin(receiver: socket.socket) -> None:
 
 def test_count_and_interval(receiver: socket.socket) -> None:
     start = time.monotonic()
-    assert to(receiver, "x", "--count", "3", "--interval", "0.2") == (
+    assert to(receiver, "x", "--count", "3", "--interval", "0.1") == (
         0,
         3 * "Sent 1 byte to TARGET\n",
         "",
     )
-    assert time.monotonic() - start > 0.4
+    assert time.monotonic() - start > 0.2 - EARLY
     assert [receiver.recv(10) for _ in range(3)] == [b"x"] * 3
 
 
