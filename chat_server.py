@@ -245,7 +245,7 @@ async def hang_up(reader: StreamReader, writer: StreamWriter) -> None:
 # The rest is sockets, logging and the command line.
 
 MAX_WAITING = 4096  # clients that may wait to be accepted
-POLL = 0.05  # seconds between two checks whether a client that is slowed down is still there
+POLL = 0.05  # seconds until the next look at a client that is slowed down, or at the listener
 LINGER = 1.0  # seconds for a client to read the last line and close
 
 
@@ -254,9 +254,9 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
     room = Room(options.max_unsent)
     writers: dict[asyncio.Task[Any], StreamWriter] = {}  # for the task of each client
 
-    async def run_client(reader: StreamReader, writer: StreamWriter) -> None:
-        address = writer.get_extra_info("peername")
+    async def run_client(connection: socket.socket, address: object) -> None:
         log.info("Connection from %s", address)
+        reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_LINE + 1)
         task = asyncio.current_task()
         assert task  # or nothing would run here
         writers[task] = writer
@@ -275,23 +275,23 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
             log.info("Connection closed %s: %s", address, member.name)
             del writers[task]
 
-    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, OSError):  # out of file descriptors; asyncio tries again in a second
-            log.warning("Cannot accept a client: %s", error)
-        elif not isinstance(error, asyncio.CancelledError):  # of who came when it was closing
-            loop.default_exception_handler(context)
-
-    asyncio.get_running_loop().set_exception_handler(report)
-    server = await asyncio.start_server(run_client, sock=listener, limit=MAX_LINE + 1, backlog=1)
-    # Not as `backlog`: asyncio calls accept() that often in a row, and without file descriptors it
-    # would fail and log each time.
-    listener.listen(MAX_WAITING)
+    # Not asyncio.start_server(): on Windows, a client that resets its connection before it is
+    # accepted would end it for good; elsewhere, it waits a second for file descriptors.
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report_error)
+    tasks: set[asyncio.Task[None]] = set()  # asyncio itself does not keep them alive
+    listener.setblocking(False)
     try:
-        await asyncio.Event().wait()  # `async with server` would wait for all clients at the end
+        while True:
+            try:
+                task = loop.create_task(run_client(*await loop.sock_accept(listener)))
+                tasks.add(task)
+                task.add_done_callback(tasks.remove)
+            except OSError as error:  # out of file descriptors
+                log.warning("Cannot accept a client: %s", error)
+                await asyncio.sleep(POLL)  # let some clients leave; do not spin
     finally:
-        await asyncio.sleep(POLL)  # those who are just being accepted get their handler
-        server.close()
+        await asyncio.sleep(POLL)  # those who have just been accepted get their handler
         room.broadcast("* server is closing")
         room.flush()
         room.members.clear()
@@ -302,6 +302,15 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
         for task, writer in writers.items():  # of clients that do not read
             writer.transport.abort()
             task.cancel()
+
+
+def report_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio reports, except for what sock_accept() has told us already.
+
+    If it is cancelled just when a client comes, asyncio reports an InvalidStateError.
+    """
+    if not isinstance(context.get("exception"), (OSError, asyncio.InvalidStateError)):
+        loop.default_exception_handler(context)
 
 
 def escape(text: str | bytes) -> str:
@@ -365,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
     if ":" in host:
         host, family = f"[{host}]", socket.AF_INET6
     try:
-        listener = socket.create_server((args.host, args.port), family=family)
+        listener = socket.create_server((args.host, args.port), family=family, backlog=MAX_WAITING)
     except (OSError, UnicodeError) as error:
         reason = f"cannot listen on {host}:{args.port}: {error}; choose another --host or --port"
         parser.exit(1, f"{parser.prog}: error: {reason}\n")

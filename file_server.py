@@ -230,6 +230,8 @@ def serve(listener: socket.socket, handle_client: Callable[..., str], stop: list
         for connection in list(connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # wakes its thread
+                if sys.platform == "win32":  # only closing it does, there
+                    socket.close(connection.detach())
 
 
 def hang_up(connection: socket.socket) -> None:

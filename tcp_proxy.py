@@ -44,7 +44,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 HOST, PORT = "localhost", 9100
 TIMEOUT = 10.0  # seconds to connect to the server
@@ -191,6 +191,9 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
         finally:
             log.info("Connection closed %s", address)
 
+    # Not asyncio.start_server(): on Windows, a client that resets its connection before it is
+    # accepted would end it for good; elsewhere, it waits a second for file descriptors.
+    loop.set_exception_handler(report_error)
     listener.setblocking(False)
     while True:
         try:
@@ -200,6 +203,15 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
         except OSError as error:  # out of file descriptors
             log.warning("Cannot accept a client: %s", error)
             await asyncio.sleep(1)  # let some clients leave; do not spin
+
+
+def report_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio reports, except for what sock_accept() has told us already.
+
+    If it is cancelled just when a client comes, asyncio reports an InvalidStateError.
+    """
+    if not isinstance(context.get("exception"), (OSError, asyncio.InvalidStateError)):
+        loop.default_exception_handler(context)
 
 
 def host_and_port(text: str) -> tuple[str, int]:

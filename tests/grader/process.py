@@ -118,6 +118,7 @@ class Program:
         ]
         for thread in self.threads:
             thread.start()
+        self.unread = self.threads[:]
         WATCHED.append(self)
         with suppress(RuntimeError):  # it runs already
             WATCHER.start()
@@ -143,7 +144,13 @@ class Program:
         return self.err.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def ended(self) -> bool:
-        return self.process.poll() is not None
+        """Tell whether it has ended; what it printed last has been read then."""
+        if self.process.poll() is None:
+            return False
+        for thread in self.unread:
+            thread.join(0.5)  # seconds: a child that lives on may hold a stream open
+        self.unread = []
+        return True
 
     def say(self, text: str, close: bool = False) -> None:
         """Type `text` at its keyboard."""
@@ -185,12 +192,8 @@ class Program:
         return self.wait_for(lambda: len(self.printed) > than, seconds)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; tell whether it came. What it printed last has been read then."""
-        if not self.wait_for(self.ended, seconds):
-            return False
-        for thread in self.threads:
-            thread.join(1)
-        return True
+        """Wait for its end; tell whether it came."""
+        return self.wait_for(self.ended, seconds)
 
     def settle(self, seconds: float = 0.4) -> None:
         """Give it a moment to die, or to show a traceback."""
