@@ -39,7 +39,7 @@ import socket
 import struct
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import suppress
@@ -215,24 +215,24 @@ def report_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return the two parts of HOST:PORT. Raises ValueError."""
+    """Return the two parts of HOST:PORT. Raises ValueError, ArgumentTypeError."""
     host, _, port = text.rpartition(":")
     if not host or not 1 <= int(port) <= 65535:
-        raise ValueError
+        raise ArgumentTypeError("expected HOST:PORT, with a port from 1 to 65535")
     return host.strip("[]"), int(port)
 
 
 def positive(text: str) -> int:
-    """Return a number of bytes. Raises ValueError."""
+    """Return a number of bytes. Raises ValueError, ArgumentTypeError."""
     if int(text) < 1:
-        raise ValueError
+        raise ArgumentTypeError("must be at least 1")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """Return a number of seconds. Raises ValueError."""
+    """Return a number of seconds. Raises ValueError, ArgumentTypeError."""
     if not 0 <= float(text) <= 1e6:
-        raise ValueError
+        raise ArgumentTypeError("must be from 0 to 1000000")
     return float(text)
 
 
