@@ -59,7 +59,7 @@ class Trial:
         self.facts: dict[str, Any] = {}  # that one check finds out for another
         self.count = 0
         self.lock = threading.Lock()
-        self.still_since = self.looked = 0.0  # see stuck()
+        self.still_for = self.looked = 0.0  # see stuck()
         self.still_slow = 0.0  # seconds after which a slow server of ours may still say something
         self.begin()
         LIVING.append(self)
@@ -109,12 +109,14 @@ class Trial:
         with self.lock:
             now = time.monotonic()
             if now > self.looked + 0.1:
+                # Where a whole machine stood still for a second, nobody had the time to go on.
+                self.still_for += min(now - self.looked, 0.2)
                 self.looked = now
                 running = [(ours, one) for _, ours, one in self.programs[:] if not one.ended()]
                 still = [one.waits(ours) for ours, one in running]
                 if None in still or not any(still) or still != self.still:
-                    self.still, self.still_since = still, now
-            return now - self.still_since > seconds + self.still_slow
+                    self.still, self.still_for = still, 0.0
+            return self.still_for > seconds + self.still_slow
 
     # Programs
 
