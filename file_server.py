@@ -108,15 +108,23 @@ def open_file(root: str, text: str) -> BinaryIO:
                 stack.pop_all()
                 return file
         except (OSError, ValueError) as error:
-            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-                raise
+            check_descriptors(error)
     raise FileNotFoundError
 
 
+def check_descriptors(error: Exception) -> None:
+    """Raise `error` if the server is out of file descriptors: the file may well be there."""
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        raise error
+
+
 def list_files(root: str) -> list[tuple[str, int]]:
-    """Return names and sizes in bytes of all readable files in `root`, sorted by name."""
+    """Return names and sizes in bytes of all readable files in `root`, sorted by name.
+
+    Raises OSError if the server is out of file descriptors, rather than leave out files.
+    """
     files = []
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root, onerror=check_descriptors):
         for name in names:
             name = os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
             with suppress(OSError, ValueError):  # outside, or gone in the meantime

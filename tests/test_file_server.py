@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -364,3 +365,14 @@ def test_kill_in_the_middle(tmp_path: Path) -> None:
         server.process.kill()
         server.process.wait(TIMEOUT)
         assert length(client) < size
+
+
+def test_list_without_descriptors_is_no_shorter_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(path: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OSError, match="Too many"):
+        file_server.list_files(str(tmp_path))

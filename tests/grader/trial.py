@@ -89,9 +89,9 @@ class Trial:
             shutil.rmtree(program.folder, ignore_errors=True)
 
     def close(self) -> None:
-        LIVING.remove(self)
         kill_marked(self.mark)
         shutil.rmtree(self.scratch, ignore_errors=True)
+        LIVING.remove(self)
 
     def patience(self, seconds: float) -> float:
         """Return how long to wait: `seconds`, or less if the time for all is nearly up."""
@@ -341,7 +341,9 @@ def quoted(word: str) -> str:
 def give_up() -> None:
     """Kill all that runs, and remove all that was written."""
     OVER.set()
-    for _ in (1, 2):  # a program may have been about to start
+    end = time.monotonic() + 5
+    left = True
+    while left and time.monotonic() < end:  # a program may have been about to start
         for trial in LIVING[:]:
             for _, _, program in trial.programs[:]:
                 with suppress(OSError):
@@ -349,6 +351,7 @@ def give_up() -> None:
             kill_marked(trial.mark)
             shutil.rmtree(trial.scratch, ignore_errors=True)
         time.sleep(0.2)
+        left = any(trial.scratch.exists() for trial in LIVING[:])
 
 
 def share(source: str, target: str) -> None:
