@@ -375,4 +375,4 @@ def test_list_without_descriptors_is_no_shorter_list(
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(OSError, match="Too many"):
-        file_server.list_files(str(tmp_path))
+        list_files(str(tmp_path))
