@@ -46,6 +46,7 @@ import unicodedata
 from argparse import Namespace
 from asyncio import StreamReader, StreamWriter
 from collections import deque
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -62,6 +63,8 @@ HELP = (
     "* /name NAME: change your name; /names: list the users; "
     "/msg NAME TEXT: send a private message; /quit: leave"
 )
+
+RunClient = Callable[[socket.socket, object], Coroutine[Any, Any, None]]
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +248,8 @@ async def hang_up(reader: StreamReader, writer: StreamWriter) -> None:
 # The rest is sockets, logging and the command line.
 
 MAX_WAITING = 4096  # clients that may wait to be accepted
-POLL = 0.05  # seconds until the next look at a client that is slowed down, or at the listener
+PAUSE_ACCEPT = 0.05  # seconds until the next try, without file descriptors
+POLL = 0.05  # seconds between two checks whether a client that is slowed down is still there
 LINGER = 1.0  # seconds for a client to read the last line and close
 
 
@@ -275,21 +279,8 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
             log.info("Connection closed %s: %s", address, member.name)
             del writers[task]
 
-    # Not asyncio.start_server(): on Windows, a client that resets its connection before it is
-    # accepted would end it for good; elsewhere, it waits a second for file descriptors.
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(report_error)
-    tasks: set[asyncio.Task[None]] = set()  # asyncio itself does not keep them alive
-    listener.setblocking(False)
     try:
-        while True:
-            try:
-                task = loop.create_task(run_client(*await loop.sock_accept(listener)))
-                tasks.add(task)
-                task.add_done_callback(tasks.remove)
-            except OSError as error:  # out of file descriptors
-                log.warning("Cannot accept a client: %s", error)
-                await asyncio.sleep(POLL)  # let some clients leave; do not spin
+        await accept_clients(listener, run_client)
     finally:
         await asyncio.sleep(POLL)  # those who have just been accepted get their handler
         room.broadcast("* server is closing")
@@ -302,6 +293,26 @@ async def serve(listener: socket.socket, options: Namespace) -> None:
         for task, writer in writers.items():  # of clients that do not read
             writer.transport.abort()
             task.cancel()
+
+
+async def accept_clients(listener: socket.socket, run_client: RunClient) -> None:
+    """Call `run_client(connection, address)` in a task for each client until cancelled.
+
+    Not asyncio.start_server(): on Windows, a client that resets its connection before it is
+    accepted would end it for good; elsewhere, it waits a second for file descriptors.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report_error)
+    tasks: set[asyncio.Task[None]] = set()  # asyncio itself does not keep them alive
+    listener.setblocking(False)
+    while True:
+        try:
+            task = loop.create_task(run_client(*await loop.sock_accept(listener)))
+            tasks.add(task)
+            task.add_done_callback(tasks.remove)
+        except OSError as error:  # out of file descriptors
+            log.warning("Cannot accept a client: %s", error)
+            await asyncio.sleep(PAUSE_ACCEPT)  # let some clients leave; do not spin
 
 
 def report_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

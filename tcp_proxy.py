@@ -41,8 +41,8 @@ import sys
 import time
 from argparse import ArgumentTypeError, Namespace
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext, suppress
 from itertools import count
 from typing import Any, BinaryIO
 
@@ -53,9 +53,11 @@ MAX_SHOWN = 200  # bytes of a piece in the log; a record has all
 PAUSE = 0.001  # seconds before a piece with --pieces, so that each is read alone
 RATE_PIECES = 20  # pieces per second with --rate: fewer would come in bursts
 MAX_WAITING = 4096  # clients that may wait to be accepted
+PAUSE_ACCEPT = 1.0  # seconds until the next try, without file descriptors
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"  # of the log
 
 Show = Callable[[str, bytes], None]
+RunClient = Callable[[socket.socket, object], Coroutine[Any, Any, None]]
 
 log = logging.getLogger(__name__)
 
@@ -181,8 +183,7 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
 
     The tasks of the clients are left to asyncio.run(), which cancels them at the end.
     """
-    loop, numbers = asyncio.get_running_loop(), count(1)
-    tasks: set[asyncio.Task[None]] = set()  # asyncio itself does not keep them alive
+    numbers = count(1)
 
     async def run_client(connection: socket.socket, address: object) -> None:
         log.info("Connection from %s", address)
@@ -191,9 +192,18 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
         finally:
             log.info("Connection closed %s", address)
 
-    # Not asyncio.start_server(): on Windows, a client that resets its connection before it is
-    # accepted would end it for good; elsewhere, it waits a second for file descriptors.
+    await accept_clients(listener, run_client)
+
+
+async def accept_clients(listener: socket.socket, run_client: RunClient) -> None:
+    """Call `run_client(connection, address)` in a task for each client until cancelled.
+
+    Not asyncio.start_server(): on Windows, a client that resets its connection before it is
+    accepted would end it for good; elsewhere, it waits a second for file descriptors.
+    """
+    loop = asyncio.get_running_loop()
     loop.set_exception_handler(report_error)
+    tasks: set[asyncio.Task[None]] = set()  # asyncio itself does not keep them alive
     listener.setblocking(False)
     while True:
         try:
@@ -202,7 +212,7 @@ async def serve(listener: socket.socket, record: BinaryIO | None, args: Namespac
             task.add_done_callback(tasks.remove)
         except OSError as error:  # out of file descriptors
             log.warning("Cannot accept a client: %s", error)
-            await asyncio.sleep(1)  # let some clients leave; do not spin
+            await asyncio.sleep(PAUSE_ACCEPT)  # let some clients leave; do not spin
 
 
 def report_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -288,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Server listening on {host}:{listener.getsockname()[1]}...", flush=True)
         await task
 
-    with listener, suppress(asyncio.CancelledError):
+    with listener, record or nullcontext(), suppress(asyncio.CancelledError):
         asyncio.run(proxy())
     log.info("Server stopped")
     return 0

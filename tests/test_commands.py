@@ -40,6 +40,7 @@ OWN = {
     "answer",
     "talk",
     "compose",
+    "async serve",
 }  # names that mean another thing in each script
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -144,13 +145,16 @@ def test_shared_functions_are_the_same_everywhere() -> None:
         source = script.read_text(encoding="utf-8")
         lines = source.splitlines()
         for node in ast.parse(source).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+                asynchronous = isinstance(node, ast.AsyncFunctionDef)
+                name = "async " * asynchronous + node.name
+                if name in OWN or node.name in OWN:
+                    continue
                 text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-                first, before = texts.setdefault(node.name, (script.name, text))
-                assert text == before, (
-                    f"{node.name}() in {script.name} differs from the one in {first}"
-                )
-    assert {"serve", "read_lines", "escape", "print_line", "open_url"} <= texts.keys()
+                first, before = texts.setdefault(name, (script.name, text))
+                assert text == before, f"{name}() in {script.name} differs from the one in {first}"
+    shared = {"serve", "read_lines", "escape", "print_line", "open_url", "async accept_clients"}
+    assert shared <= texts.keys()
 
 
 @for_each(SERVERS)
