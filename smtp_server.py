@@ -293,8 +293,8 @@ class Reader:
             if not piece:
                 raise EOFError
             self.buffer += piece
-        data, self.buffer = self.buffer, self.buffer[found + len(end) :]  # a message is not copied
-        del data[min(found, limit + 1) :]
+        data = self.buffer[: min(found, limit + 1)]
+        del self.buffer[: found + len(end)]
         return data
 
     def read_line(self) -> bytes:
