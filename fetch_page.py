@@ -136,6 +136,9 @@ def open_url(url: str, timeout: float) -> HTTPResponse:
     except HTTPError as error:  # too many redirects, or one to file:
         error.close()
         raise WebError(str(error.reason)) from error
+    if reply.status < 200:  # such as 103: the library takes it for the reply
+        reply.close()
+        raise WebError(f"HTTP status {reply.status} {reply.reason}, and no other one is understood")
     return reply
 
 

@@ -97,6 +97,7 @@ MISBEHAVING: Pages = {
     "/drip": drip(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"),
     "/long": page(b"x" * 2000),
     "/status": page(b"sorry", status="503 Service Unavailable"),
+    "/early": b"HTTP/1.1 103 Early Hints\r\n\r\n" + page(b"{}"),
 }
 REASONS = {
     "/short": "the reply ended early",
@@ -109,6 +110,7 @@ REASONS = {
     "/drip": "timed out",
     "/long": "more than 1000 bytes",
     "/status": "HTTP status 503 Service Unavailable",
+    "/early": "HTTP status 103 Early Hints, and no other one is understood",
 }
 
 
