@@ -20,7 +20,7 @@ from conftest import ROOT, TIMEOUT, LineClient
 Dialogue = list[tuple[str, str]]
 Check = Callable[[Any, Dialogue], None]
 
-CROWD = 200  # clients at once
+MANY = 200  # clients at once
 COME_AND_GO = re.compile(r"\* \S+ (joined|left|is now \S+)")
 OVER_LONG = 1024 * 1024  # bytes
 UNREAD = 100_000  # bytes of answers: more than fits into the sockets
@@ -208,10 +208,10 @@ def silent_client(address: Any, talk: Dialogue) -> None:
         still_answers(address, talk)
 
 
-def crowd(address: Any, talk: Dialogue) -> None:
+def many_clients(address: Any, talk: Dialogue) -> None:
     """Many clients at once, all connected before the first one speaks."""
     with ExitStack() as stack:
-        clients = [stack.enter_context(LineClient(address)) for _ in range(CROWD)]
+        clients = [stack.enter_context(LineClient(address)) for _ in range(MANY)]
         for client in clients:
             client.send(requests(talk))
             client.half_close()
@@ -261,5 +261,5 @@ CHECKS: list[Check] = [
     nul_bytes,
     control_characters,
     silent_client,
-    crowd,
+    many_clients,
 ]

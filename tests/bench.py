@@ -33,7 +33,7 @@ from bench_pages import Row, describe_machine, format_row, format_table, write_p
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = Path(tempfile.gettempdir()) / "network-exercises-load"
 SECONDS = 1.0  # of one measurement
-PATIENCE = 60.0  # seconds after which one has failed
+TIME_LIMIT = 60.0  # seconds after which one has failed
 LINE = "x" * 63 + "\n"
 IDLE = 2000  # connections
 MEMORY_LIMIT = 24.0  # KiB for each of them
@@ -103,7 +103,7 @@ def load(kind: str, *words: object) -> float:
     command = [str(LOAD), kind, str(words[-1]), *map(str, words[:-1])]
     return float(
         subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=TIME_LIMIT
         ).stdout
     )
 
@@ -705,7 +705,7 @@ def http(rounds: int) -> list[Row]:
 def requests_a_second(port: int) -> float:
     command = ["wrk", "-t", "1", "-c", "10", "-d", "2", f"http://127.0.0.1:{port}/small"]
     output = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=TIME_LIMIT
     ).stdout
     return float(output.partition("Requests/sec:")[2].split()[0])
 

@@ -192,8 +192,8 @@ AnyClient = TypeVar("AnyClient", bound="LineClient")
 class LineClient:
     """A client over a real socket that reads lines."""
 
-    def __init__(self, address: Any, patience: float | None = None) -> None:
-        self.socket = socket.create_connection(address[:2], patience or TIMEOUT)
+    def __init__(self, address: Any, timeout: float | None = None) -> None:
+        self.socket = socket.create_connection(address[:2], timeout or TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.socket.makefile("rb")
 

@@ -12,7 +12,7 @@ from conftest import TIMEOUT, LineClient, Server, for_each
 
 SCRIPTS = battery.line_servers()
 BY_LINES = ["echo_server.py"]  # for it a piece is a message
-TOGETHER = ["chat_server.py"]  # there clients hear each other: its own tests gather a crowd
+TOGETHER = ["chat_server.py"]  # there clients get each other's lines: its own tests gather many
 
 
 @pytest.fixture(params=SCRIPTS, ids=lambda script: script.stem, scope="module")
@@ -43,8 +43,8 @@ def test_dialogue(server: Server, script: Path, end: bytes, size: int) -> None:
 
 @pytest.mark.parametrize("check", battery.CHECKS, ids=lambda check: check.__name__)
 def test_stands(server: Server, script: Path, check: battery.Check) -> None:
-    if check is battery.crowd and script.name in TOGETHER:
-        pytest.skip("here clients hear each other: see its own tests")
+    if check is battery.many_clients and script.name in TOGETHER:
+        pytest.skip("here clients get each other's lines: see its own tests")
     check(server.address, battery.dialogue(script))
 
 

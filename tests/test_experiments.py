@@ -20,7 +20,7 @@ from conftest import COLLECTED, ROOT
 SCRIPTS = sorted(ROOT.glob("*.py"))
 FORM = re.compile(r"((?:    [-+] .+\n)+)    `pytest -k \"([\w ]+)\"` fails: (\S[^`]+\.)")
 HEADING = "Experiment:\n\n"
-PATIENCE = 30  # seconds for each test: a reader will not wait longer to see it fail
+TIME_LIMIT = 30  # seconds for each test: a reader will not wait longer to see it fail
 TOTAL = 120  # seconds for all of them
 BROKEN = r"^E +(UnboundLocalError|ImportError|ModuleNotFoundError)\b"
 
@@ -151,7 +151,7 @@ def test_experiment_is_noticed(script: Path, tmp_path: Path) -> None:
     """The tests that it names pass; with the change one of them fails, because of what it does."""
     copy_project(tmp_path)
     options = ["-x", "-k", read_experiment(script).keyword]
-    options += ["-o", f"timeout={PATIENCE}", "--junitxml=results.xml"]
+    options += ["-o", f"timeout={TIME_LIMIT}", "--junitxml=results.xml"]
     result = run_pytest(tmp_path, *options)
     assert result.returncode == 0, result.stdout
     assert re.search(r"^\d+ passed", result.stdout, re.MULTILINE), "all were skipped"

@@ -99,8 +99,8 @@ def test_says_what_came_instead_of_json(web: Run) -> None:
 @pytest.mark.parametrize("path", MISBEHAVING)
 def test_misbehaving_servers(path: str, web: Run) -> None:
     with website(MISBEHAVING) as site:
-        patience = "0.15" if "drip" in path else "10"
-        code, out, err = web(site + path, "--timeout", patience, "--max-size", "1000")
+        timeout = "0.15" if "drip" in path else "10"
+        code, out, err = web(site + path, "--timeout", timeout, "--max-size", "1000")
     assert (code, out) == (1, [])
     assert err.startswith(f"fetch_page.py: error: {site}{path}: {REASONS[path]}")
     assert err.count("\n") == 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from battery import CROWD
+from battery import MANY
 from conftest import ROOT, TIMEOUT, WINDOWS, LineClient, Server, command, huge, running
 from file_server import decode_name, encode_name, handle_client, list_files, serve
 
@@ -271,7 +271,7 @@ def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
 def test_many_at_once_while_one_does_not_read(address: Any) -> None:
     with FileClient(address) as slow:
         slow.send(b"GET big\n" * 10)
-        clients = [FileClient(address) for _ in range(CROWD // 2)]
+        clients = [FileClient(address) for _ in range(MANY // 2)]
         for client in clients:
             client.send(b"GET small\n")
         for client in clients:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from battery import CROWD
+from battery import MANY
 from conftest import ROOT, TIMEOUT, LineClient, Server, command
 from greeting_server import format_greeting, format_record
 
@@ -64,7 +64,7 @@ def test_file_has_whole_lines_of_many_clients(tmp_path: Path) -> None:
     ports = []
     for _ in range(2):
         with Server(SCRIPT, "--quiet", "--log", "log.txt", cwd=tmp_path) as server:
-            clients = [LineClient(server.address) for _ in range(CROWD // 2)]
+            clients = [LineClient(server.address) for _ in range(MANY // 2)]
             for client in clients:
                 client.rest()
                 ports.append(str(client.socket.getsockname()[1]))

@@ -189,7 +189,7 @@ BUGS = {
         """,
     ),
     "room for a hundred": (
-        battery.crowd,
+        battery.many_clients,
         """
         seats = threading.Semaphore(100)
         def start(connection):

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import tcp_proxy
-from battery import CROWD
+from battery import MANY
 from conftest import (
     EARLY,
     ROOT,
@@ -105,14 +105,14 @@ def exchange(address: Any, data: bytes) -> bytes:
             sender.join(TIMEOUT)
 
 
-def hear(address: Any, count: int) -> list[bytes]:
+def receive_pieces(address: Any, count: int) -> list[bytes]:
     """Return what each recv() of a client gives, until there are so many bytes."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
     with LineClient(address) as client:
-        while len(b"".join(heard)) < count:
-            heard.append(client.socket.recv(65536))
-            assert heard[-1], f"the end after {heard}"
-    return heard
+        while len(b"".join(received)) < count:
+            received.append(client.socket.recv(65536))
+            assert received[-1], f"the end after {received}"
+    return received
 
 
 def parse_piece(text: str) -> bytes:
@@ -153,13 +153,13 @@ def test_half_close_of_the_client_is_passed_on() -> None:
 
 def test_half_close_of_the_server_is_passed_on() -> None:
     """It closes its side first, and still gets all that the client goes on to say."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
     done = threading.Event()
 
     def close_first(connection: socket.socket) -> None:
         connection.sendall(b"Go on\n")
         connection.shutdown(socket.SHUT_WR)
-        heard.append(receive_all(connection))
+        received.append(receive_all(connection))
         done.set()
 
     with proxied(close_first) as address, LineClient(address) as client:
@@ -168,7 +168,7 @@ def test_half_close_of_the_server_is_passed_on() -> None:
             client.send(b"x" * 1000)
         client.half_close()
         assert done.wait(TIMEOUT)
-    assert heard == [b"x" * 100_000]
+    assert received == [b"x" * 100_000]
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
@@ -216,15 +216,15 @@ def test_reset_by_the_server_reaches_the_client_after_its_last_words() -> None:
     def say_and_reset(connection: socket.socket) -> None:
         connection.recv(1)
         connection.sendall(b"0123456789" * 10)
-        heard.wait(TIMEOUT)  # so the proxy has read them: asyncio loses what it has not
+        received.wait(TIMEOUT)  # so the proxy has read them: asyncio loses what it has not
         connection.close()  # with unread bytes: a reset
 
     for pieces in (None, 1):
-        heard = threading.Event()
+        received = threading.Event()
         with proxied(say_and_reset, pieces=pieces) as address, LineClient(address) as client:
             client.send(b"many words")
             first = client.stream.read(1)
-            heard.set()
+            received.set()
             assert first + client.stream.read(99) == b"0123456789" * 10
             with pytest.raises(ConnectionResetError):
                 client.socket.recv(1)
@@ -285,32 +285,32 @@ def test_pieces_are_read_alone(size: int) -> None:
         receive_all(connection)
 
     with proxied(handler, pieces=size) as address:
-        heard = hear(address, len(text))
-    assert b"".join(heard) == text
-    assert all(len(piece) <= size for piece in heard)
+        received = receive_pieces(address, len(text))
+    assert b"".join(received) == text
+    assert all(len(piece) <= size for piece in received)
 
 
 @pytest.mark.usefixtures("long_pause")
 def test_pieces_on_the_way_to_the_server() -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def handler(connection: socket.socket) -> None:
         while data := connection.recv(65536):
-            heard.append(data)
+            received.append(data)
 
     with proxied(handler, pieces=3) as address:
         assert exchange(address, b"0123456789") == b""
-    assert heard == [b"012", b"345", b"678", b"9"]
+    assert received == [b"012", b"345", b"678", b"9"]
 
 
 def test_merge_makes_one_piece_of_several() -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def handler(connection: socket.socket) -> None:
-        heard.append(connection.recv(65536))
+        received.append(connection.recv(65536))
         connection.sendall(b"thanks")
         connection.shutdown(socket.SHUT_WR)  # or the proxy would wait for more of this, too
-        heard.append(connection.recv(65536))
+        received.append(connection.recv(65536))
 
     with proxied(handler, merge=0.5) as address, LineClient(address) as client:
         start = time.monotonic()
@@ -318,7 +318,7 @@ def test_merge_makes_one_piece_of_several() -> None:
             client.send(b"%d" % number)
         assert client.socket.recv(6) == b"thanks"
         assert time.monotonic() - start >= 0.5 * 0.9 - EARLY
-    assert heard == [b"0123456789", b""]
+    assert received == [b"0123456789", b""]
 
 
 def test_merge_does_not_wait_at_the_end_of_the_stream() -> None:
@@ -371,9 +371,9 @@ def test_rate_is_kept() -> None:
 
     with proxied(handler, rate=100_000) as address:
         start = time.monotonic()
-        heard = hear(address, 25_000)
+        received = receive_pieces(address, 25_000)
         assert 0.2 * 0.9 - 4 * EARLY <= time.monotonic() - start < 2
-    assert max(map(len, heard)) <= 5_000
+    assert max(map(len, received)) <= 5_000
 
 
 def test_low_rate_is_kept_byte_by_byte() -> None:
@@ -382,7 +382,7 @@ def test_low_rate_is_kept_byte_by_byte() -> None:
 
     with proxied(handler, rate=4) as address:
         start = time.monotonic()
-        assert hear(address, 2) == [b"a", b"b"]
+        assert receive_pieces(address, 2) == [b"a", b"b"]
         assert 0.25 * 0.9 - EARLY <= time.monotonic() - start < 2
 
 
@@ -398,17 +398,17 @@ def test_cut_ends_after_exactly_so_many_bytes_with_a_fin(cut: int, pieces: int |
 
 
 def test_cut_counts_each_direction_and_ends_both() -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def handler(connection: socket.socket) -> None:
         connection.sendall(b"0123")
-        heard.append(receive_all(connection))
+        received.append(receive_all(connection))
 
     with proxied(handler, cut=5) as address, LineClient(address) as client:
         assert client.stream.read(4) == b"0123"
         client.send(b"abcdefgh")
         assert client.rest() == b""
-    assert heard == [b"abcde"]
+    assert received == [b"abcde"]
 
 
 def test_cut_in_the_middle_of_megabytes() -> None:
@@ -717,10 +717,10 @@ def test_two_signals_at_once() -> None:
         assert proxy.stop() in ((0, "", ""), (-signal.SIGINT, "", ""))
 
 
-def test_crowd() -> None:
+def test_many_clients() -> None:
     """All are connected before the first one speaks."""
     with proxied(echo) as address, ExitStack() as stack:
-        clients = [stack.enter_context(LineClient(address)) for _ in range(CROWD)]
+        clients = [stack.enter_context(LineClient(address)) for _ in range(MANY)]
         for number, client in enumerate(clients):
             client.send(b"client %d\n" % number)
         for number, client in enumerate(clients):

@@ -73,18 +73,18 @@ class Client:
     """A connection to a server."""
 
     def __init__(
-        self, evidence: Evidence, address: Address, patience: float, name: str, stuck: Stuck
+        self, evidence: Evidence, address: Address, timeout: float, name: str, stuck: Stuck
     ) -> None:
-        self.evidence, self.patience, self.stuck = evidence, patience, stuck
+        self.evidence, self.timeout, self.stuck = evidence, timeout, stuck
         self.waits = False  # the server waits for us, and so nothing will come
         self.name = f"{name}: " if name else ""
         self.buffer = bytearray()
         self.ended = False  # the server has closed its side
         self.broken = ""  # why the connection broke
         self.sent = b""
-        self.socket = socket.create_connection(address, patience)
+        self.socket = socket.create_connection(address, timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.end = time.monotonic() + 20 * patience
+        self.end = time.monotonic() + 20 * timeout
 
     def __enter__(self) -> Client:
         return self
@@ -146,7 +146,7 @@ class Client:
 
         What came is returned on a timeout and at the end of the stream, too.
         """
-        seconds = self.patience if seconds is None else seconds
+        seconds = self.timeout if seconds is None else seconds
         end = time.monotonic() + seconds
         last = time.monotonic() + MOST_WAIT
         late, before = False, len(self.buffer)
@@ -174,7 +174,7 @@ class Client:
 
     def read_line(self) -> bytes:
         """Return the next line, with its end; less at the end of the stream or on a timeout."""
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.timeout
         while b"\n" not in self.buffer and not self.ended and time.monotonic() < end:
             self.pull(end - time.monotonic())
             if len(self.buffer) >= FLOOD or self.waits:
@@ -185,15 +185,13 @@ class Client:
         if newline:
             self.log("received", shortened(whole))
         else:
-            tail = (
-                self.closing() if self.ended else f", and no line end {self.limit(self.patience)}"
-            )
+            tail = self.closing() if self.ended else f", and no line end {self.limit(self.timeout)}"
             self.log("received", (shortened(whole) if whole else "nothing") + tail)
         return whole
 
     def rest(self, seconds: float | None = None) -> bytes:
         """Return all that comes until the server hangs up; `ended` tells whether it did."""
-        end = time.monotonic() + (seconds or self.patience)
+        end = time.monotonic() + (seconds or self.timeout)
         while not self.ended and time.monotonic() < end and len(self.buffer) < FLOOD:
             if not self.pull(end - time.monotonic()) and self.waits:
                 break
@@ -223,15 +221,15 @@ class Visit:
     """What a program has done at one of our servers."""
 
     def __init__(
-        self, connection: socket.socket, evidence: Evidence, patience: float, stuck: Stuck
+        self, connection: socket.socket, evidence: Evidence, timeout: float, stuck: Stuck
     ) -> None:
-        self.socket, self.evidence, self.patience = connection, evidence, patience
+        self.socket, self.evidence, self.timeout = connection, evidence, timeout
         self.stuck = stuck
         self.said = bytearray()  # by the program
         self.answered = bytearray()  # by us
         self.buffer = bytearray()
         self.ended = False
-        connection.settimeout(patience)
+        connection.settimeout(timeout)
 
     def send(self, data: bytes) -> None:
         self.answered += data
@@ -241,7 +239,7 @@ class Visit:
 
     def pull(self) -> bool:
         try:
-            piece = receive_some(self.socket, self.patience, self.stuck)
+            piece = receive_some(self.socket, self.timeout, self.stuck)
         except OSError:
             return False
         if not piece:
@@ -278,10 +276,10 @@ class FakeServer:
         self,
         converse: Callable[[Visit], None],
         evidence: Evidence,
-        patience: float,
+        timeout: float,
         stuck: Stuck,
     ) -> None:
-        self.converse, self.evidence, self.patience = converse, evidence, patience
+        self.converse, self.evidence, self.timeout = converse, evidence, timeout
         self.stuck = stuck
         self.visits: list[Visit] = []
         self.news = threading.Condition()
@@ -301,7 +299,7 @@ class FakeServer:
             if self.stopped:
                 connection.close()
                 return
-            visit = Visit(connection, self.evidence, self.patience, self.stuck)
+            visit = Visit(connection, self.evidence, self.timeout, self.stuck)
             with self.news:
                 self.visits.append(visit)
                 self.news.notify_all()
@@ -357,7 +355,7 @@ def relay(
     """
 
     def converse(visit: Visit) -> None:
-        server = socket.create_connection(find(), visit.patience)
+        server = socket.create_connection(find(), visit.timeout)
 
         def back() -> None:
             with suppress(OSError):
@@ -373,7 +371,7 @@ def relay(
             server.settimeout(MOST_WAIT)
             thread = threading.Thread(target=back, daemon=True)
             thread.start()
-            visit.patience, visit.stuck = MOST_WAIT, never
+            visit.timeout, visit.stuck = MOST_WAIT, never
             while visit.pull():
                 with suppress(OSError):
                     server.sendall(visit.piece())

@@ -93,7 +93,7 @@ class Trial:
         shutil.rmtree(self.scratch, ignore_errors=True)
         LIVING.remove(self)
 
-    def patience(self, seconds: float) -> float:
+    def at_most(self, seconds: float) -> float:
         """Return how long to wait: `seconds`, or less if the time for all is nearly up."""
         return max(0.05, min(seconds, self.deadline - time.monotonic()))
 
@@ -241,7 +241,7 @@ class Trial:
         return program.process.returncode == 2 or any(word in program.errors for word in words)
 
     def find(self, program: Program, port: int, kind: str) -> Address | None:
-        end = time.monotonic() + self.patience(START)
+        end = time.monotonic() + self.at_most(START)
         while time.monotonic() < end:
             if address := program.listens(port, kind):
                 return address
@@ -264,7 +264,7 @@ class Trial:
 
     def connect(self, server: Server, name: str = "", seconds: float = ANSWER) -> Client:
         try:
-            client = Client(self.evidence, server.address, self.patience(seconds), name, self.stuck)
+            client = Client(self.evidence, server.address, self.at_most(seconds), name, self.stuck)
         except OSError as error:
             self.evidence.add("...", f"could not connect: {type(error).__name__}")
             raise NotMet("it takes no connection", "a connection") from None
@@ -272,7 +272,7 @@ class Trial:
         return client
 
     def fake(self, converse: Callable[[Visit], None], seconds: float = ANSWER) -> FakeServer:
-        server = FakeServer(converse, self.evidence, self.patience(seconds), self.stuck)
+        server = FakeServer(converse, self.evidence, self.at_most(seconds), self.stuck)
         self.closers.append(server.close)
         self.ports[server.port] = self.default_port
         self.gone.add(server.port)

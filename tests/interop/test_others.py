@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -155,7 +156,8 @@ def test_socat_echoes() -> None:
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "Received: Hello")
 
 
-NGINX = """daemon off; pid FOLDER/pid; error_log /dev/null; events {}
+# As root, nginx would read the files as nobody, who may not look into pytest's folders.
+NGINX = """user root; daemon off; pid FOLDER/pid; error_log /dev/null; events {}
 http { access_log off; gzip on; gzip_types application/json; gzip_min_length 1; types { application/json json; }
        client_body_temp_path FOLDER/t; proxy_temp_path FOLDER/t; fastcgi_temp_path FOLDER/t; uwsgi_temp_path FOLDER/t;
        scgi_temp_path FOLDER/t; server { listen 127.0.0.1:@; root FOLDER/root; autoindex on; } }
@@ -166,9 +168,6 @@ def test_nginx(tmp_path: Path) -> None:
     needs("nginx")
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
-    for parent in (root, tmp_path, *tmp_path.parents):
-        if parent.owner() == tmp_path.owner() and "pytest" in str(parent):
-            parent.chmod(0o755)  # nginx does not run as root
     for name in ("ü & b.txt", "sub/c.TXT", "d.md"):
         (root / name).write_bytes(b"x" * 2500)
     (root / "get.json").write_text('{"origin": "here", "headers": {}}' + " " * 1000)
@@ -222,21 +221,26 @@ seccomp_sandbox=NO
 """
 
 
-def test_vsftpd(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may look into; pytest closes its own ones again and again."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_vsftpd(open_folder: Path) -> None:
     """It has no MLSD."""
     needs("vsftpd")
     if os.geteuid() != 0:
         pytest.skip("vsftpd wants to be run as root")
-    for parent in (tmp_path, *tmp_path.parents):
-        if "pytest" in str(parent):
-            parent.chmod(0o755)
     for name in ("empty", "pub"):
-        (tmp_path / name).mkdir()
+        (open_folder / name).mkdir()
     for name in ("a b", "ü", "c"):
-        (tmp_path / "pub" / name).touch()
+        (open_folder / "pub" / name).touch()
     configure = 'sed "s|FOLDER|$1|; s|@|$2|" template > conf && exec vsftpd "$1/conf"'
-    (tmp_path / "template").write_text(VSFTPD)
-    with other("sh", "-c", configure, "sh", str(tmp_path), "PORT", cwd=tmp_path) as port:
+    (open_folder / "template").write_text(VSFTPD)
+    with other("sh", "-c", configure, "sh", str(open_folder), "PORT", cwd=open_folder) as port:
         result = command(
             "ftp_list.py", "--host", "127.0.0.1", "--port", str(port), "--path", "/pub"
         )

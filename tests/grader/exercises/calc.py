@@ -43,10 +43,10 @@ def evaluates(trial: Trial, *expressions: tuple[str, float]) -> None:
         known = trial.facts.get("end")
         good = partial(number_in, value)
         client.send(text.encode() + (known or b""))
-        reply = client.receive(good, trial.patience(SHORT if known is None else ANSWER))
+        reply = client.receive(good, trial.at_most(SHORT if known is None else ANSWER))
         if known is None and not reply.strip() and not client.ended:
             client.send(b"\n")  # it may wait for the end of a line
-            reply = client.receive(good, trial.patience(ANSWER))
+            reply = client.receive(good, trial.at_most(ANSWER))
             trial.facts["end"] = b"\n"
         elif reply.strip():
             trial.facts.setdefault("end", b"")
@@ -91,7 +91,7 @@ def executes_no_code(trial: Trial) -> None:
         server = trial.serve()
         with trial.connect(server) as client:
             client.send(canary.encode() + b"\n")
-            reply = client.receive(lambda data: bool(data.strip()), trial.patience(SHORT), 0.1)
+            reply = client.receive(lambda data: bool(data.strip()), trial.at_most(SHORT), 0.1)
             pid = server.program.process.pid
             if number_in(pid, reply) or number_in(7123, reply) or reply.strip() in (b"list",):
                 raise NotMet(f"{reply!r} to {canary!r}", "a refusal",
@@ -104,11 +104,11 @@ def survives_zero(trial: Trial) -> None:
     for text in (b"1 / 0", b"2 + x", b"2 +"):
         with trial.connect(server) as client:
             client.send(text + (end or b"\n"))
-            client.receive(lambda data: bool(data.strip()), trial.patience(SHORT))
+            client.receive(lambda data: bool(data.strip()), trial.at_most(SHORT))
             client.close()
     with trial.connect(server) as client:
         client.send(b"1200 + 34" + end)
-        reply = client.receive(lambda data: number_in(1234, data), trial.patience(ANSWER))
+        reply = client.receive(lambda data: number_in(1234, data), trial.at_most(ANSWER))
         if not number_in(1234, reply):
             raise NotMet("after 1 / 0, 2 + x and 2 + it answers no more", "1234")
 
@@ -183,7 +183,7 @@ def bounded(trial: Trial) -> None:
         client.send(b"9 ** 9 ** 9\n")
         with trial.connect(server, "other") as other:
             other.send(b"1200 + 34\n")
-            reply = other.receive(lambda data: number_in(1234, data), trial.patience(ANSWER))
+            reply = other.receive(lambda data: number_in(1234, data), trial.at_most(ANSWER))
             if not number_in(1234, reply):
                 raise NotMet("9 ** 9 ** 9 stops the server for all others", "1234")
 
@@ -192,7 +192,7 @@ def calculates(trial: Trial, server: Server) -> None:
     a, b = operands()
     with greeted(trial, server) as client:
         client.send(f"{a} + {b}".encode() + trial.facts.get("end", b"\n"))
-        reply = client.receive(partial(number_in, a + b), trial.patience(ANSWER))
+        reply = client.receive(partial(number_in, a + b), trial.at_most(ANSWER))
         if not number_in(a + b, reply):
             raise NotMet(f"{reply!r}" if reply else "no answer", f"{a + b}")
 
@@ -202,7 +202,7 @@ def calculates_pieces(trial: Trial) -> None:
     with greeted(trial, trial.serve()) as client:
         first_piece(client, f"{a} ".encode())
         client.send(f"+ {b}\n".encode())
-        reply = client.receive(partial(number_in, a + b), trial.patience(ANSWER))
+        reply = client.receive(partial(number_in, a + b), trial.at_most(ANSWER))
         if not number_in(a + b, reply):
             raise NotMet(f"{reply!r}" if reply else "no answer", f"{a + b}")
 

@@ -49,8 +49,8 @@ def says(trial: Trial, speaker: Client, way: str, to: str = "bob") -> bytes:
     return token.encode()
 
 
-def hears(trial: Trial, client: Client, token: bytes, seconds: float = ANSWER) -> bool:
-    return token in client.receive(lambda data: token in data, trial.patience(seconds))
+def gets(trial: Trial, client: Client, token: bytes, seconds: float = ANSWER) -> bool:
+    return token in client.receive(lambda data: token in data, trial.at_most(seconds))
 
 
 def reaches(trial: Trial) -> None:
@@ -61,10 +61,10 @@ def reaches(trial: Trial) -> None:
         alice, bob = join(trial, server, "alice", "bob", way=way)
         for _ in (1, 2):  # a slow server may not have known bob at the first
             token = says(trial, alice, way)
-            if hears(trial, bob, token, SHORT):
+            if gets(trial, bob, token, SHORT):
                 trial.facts["greeting"] = way
                 return
-        alone = alone or hears(trial, alice, token, 0.1)
+        alone = alone or gets(trial, alice, token, 0.1)
         if way == "plain":
             first = trial.evidence.lines[:]
             programs = trial.programs[:]
@@ -103,7 +103,7 @@ def talk_by_keyboard(trial: Trial, port: int) -> bool:
             token = f"hello {word()}"
             trial.evidence.add("typed", f"alice: {text.format(token)!r}")
             alice.say(text.format(token) + "\n")
-            if bob.prints(token, trial.patience(SHORT)):
+            if bob.prints(token, trial.at_most(SHORT)):
                 return True
     return False
 
@@ -121,20 +121,20 @@ def reaches_all(trial: Trial) -> None:
         for other in others:
             if way == "command":
                 token = says(trial, speaker, way, other.name.rstrip(": "))
-                reached = hears(trial, other, token)
+                reached = gets(trial, other, token)
             else:
                 continue
             if not reached:
                 raise NotMet(f"{other.name}does not get the message", repr(token))
         if way != "command":
             token = says(trial, speaker, way)
-            deaf = [other.name.rstrip(": ") for other in others if not hears(trial, other, token)]
-            if deaf:  # a slow server may not have known them yet
+            without = [other.name.rstrip(": ") for other in others if not gets(trial, other, token)]
+            if without:  # a slow server may not have known them yet
                 token = says(trial, speaker, way)
-                deaf = [one.name.rstrip(": ") for one in others if not hears(trial, one, token)]
-            if deaf:
+                without = [one.name.rstrip(": ") for one in others if not gets(trial, one, token)]
+            if without:
                 who = speaker.name.rstrip(": ")
-                raise NotMet(f"what {who} says does not come to {' and '.join(deaf)}",
+                raise NotMet(f"what {who} says does not come to {' and '.join(without)}",
                              f"{token!r} at all others")  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def passes_on(trial: Trial, server: Server) -> None:
     if way == "pair":
         way = "command"
     alice, bob = join(trial, server, "alice", "bob", way=way)
-    if not hears(trial, bob, says(trial, alice, way)):
+    if not gets(trial, bob, says(trial, alice, way)):
         raise NotMet("what alice says does not come to bob", "alice's line at bob")
 
 
@@ -157,7 +157,7 @@ def survives_leaving(trial: Trial) -> None:
     eve.close()
     for number in (1, 2):
         token = says(trial, alice, way)
-        if not hears(trial, bob, token):
+        if not gets(trial, bob, token):
             raise NotMet(f"after eve has left, message {number} of alice does not come to bob",
                          repr(token))  # fmt: skip
 
@@ -173,7 +173,7 @@ def closes(trial: Trial) -> None:
 def quits(trial: Trial) -> None:
     (alice,) = join(trial, trial.serve(), "alice", way=way_of(trial))
     alice.send(b"/quit\n")
-    alice.rest(trial.patience(SHORT))
+    alice.rest(trial.at_most(SHORT))
     if not alice.ended:
         raise NotMet("the connection is still open", "the end of the stream")
 
@@ -181,7 +181,7 @@ def quits(trial: Trial) -> None:
 def names(trial: Trial) -> None:
     alice, _ = join(trial, trial.serve(), "alice", "bob", way="command")
     alice.send(b"GET_NAMES\n")
-    reply = alice.receive(lambda data: b"bob" in data and b"alice" in data, trial.patience(SHORT))
+    reply = alice.receive(lambda data: b"bob" in data and b"alice" in data, trial.at_most(SHORT))
     if b"bob" not in reply or b"alice" not in reply:
         raise NotMet(f"{reply!r}", "the names alice and bob")
 
@@ -189,16 +189,16 @@ def names(trial: Trial) -> None:
 def private(trial: Trial) -> None:
     alice, bob, eve = join(trial, trial.serve(), "alice", "bob", "eve", way="command")
     token = says(trial, alice, "command")
-    if not hears(trial, bob, token, SHORT):
+    if not gets(trial, bob, token, SHORT):
         raise NotMet("bob does not get it", repr(token))
-    if hears(trial, eve, token, 0.2):
+    if gets(trial, eve, token, 0.2):
         raise NotMet("eve gets it too", "a message for bob alone")
 
 
 def exits(trial: Trial) -> None:
     (alice,) = join(trial, trial.serve(), "alice", way="command")
     alice.send(b"EXIT\n")
-    alice.rest(trial.patience(SHORT))
+    alice.rest(trial.at_most(SHORT))
     if not alice.ended:
         raise NotMet("the connection is still open", "the end of the stream")
 
@@ -207,8 +207,8 @@ def to_others_only(trial: Trial) -> None:
     way = way_of(trial)
     alice, bob = join(trial, trial.serve(), "alice", "bob", way="plain" if way == "pair" else way)
     token = says(trial, alice, way)
-    hears(trial, bob, token)
-    if hears(trial, alice, token, 0.1):
+    gets(trial, bob, token)
+    if gets(trial, alice, token, 0.1):
         raise NotMet("alice gets her own message, too", "a broadcast to all others")
 
 
@@ -222,9 +222,9 @@ def reaches_others(trial: Trial) -> None:
     ann.send(b"MSG bob psst\nhello\n")
     read_until(bob, "psst")
     read_until(bob, "hello")
-    heard = read_until(eve, "hello")
-    if any("psst" in line for line in heard):
-        raise NotMet(f"others got a private message: {heard}", "only bob gets it")
+    lines = read_until(eve, "hello")
+    if any("psst" in line for line in lines):
+        raise NotMet(f"others got a private message: {lines}", "only bob gets it")
     ann.send(b"GET_NAMES\n")
     while not (line := read_line(ann)).startswith("NAMES"):
         if "hello" in line:
@@ -282,7 +282,7 @@ def shows_what_others_say(trial: Trial) -> None:
         for _ in (1, 2):
             token = word()
             visit.send(f"bob: {token}\n".encode())
-            shown = program.prints(token, trial.patience(ANSWER))
+            shown = program.prints(token, trial.at_most(ANSWER))
             if not shown:
                 break
         if shown:

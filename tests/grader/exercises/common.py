@@ -25,7 +25,7 @@ from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
 from ..trial import ANSWER, SHORT, START, Server, Trial
 
 Dialogue = list[tuple[str, str]]
-CROWD = 200  # clients at once
+MANY = 200  # clients at once
 OVER_LONG = 200_000  # bytes in a line
 TRIED_AGAIN = 0.9  # seconds: Linux asks a server with a full queue again after one
 UNREAD = 40_000  # bytes of answers
@@ -65,7 +65,7 @@ def listens(trial: Trial) -> None:
 def hung_up(trial: Trial, server: Server, client: Client) -> bytes:
     """Return what comes until the server hangs up. Raises NotMet if it does not."""
     before = server.program.cpu_seconds()
-    rest = client.rest(trial.patience(ANSWER))
+    rest = client.rest(trial.at_most(ANSWER))
     if not client.ended:
         after = server.program.cpu_seconds()
         spins = before is not None and after is not None and after - before > 0.5
@@ -151,7 +151,7 @@ def read_line(client: Client, pattern: str = "") -> str:
             raise NotMet(found, pattern and f"{pattern!r}", cause)
         cause = "the line end is missing" if line else ""
         found = f"{line!r}, and no line end" if line else "no answer"
-        raise NotMet(f"{found} {client.limit(client.patience)}", pattern and f"{pattern!r}", cause)
+        raise NotMet(f"{found} {client.limit(client.timeout)}", pattern and f"{pattern!r}", cause)
     if re.match(rb"[0-9]{3}-", line):
         return read_line(client, pattern)
     return line.decode("utf-8", "replace").rstrip("\r\n")
@@ -366,20 +366,20 @@ def beside_silence(works: Works) -> Callable[[Trial], None]:
     return check
 
 
-def crowd(trial: Trial) -> None:
+def many_clients(trial: Trial) -> None:
     server = started(trial)
     talk = dialogue(trial)
     clients: list[Client] = []
     again = 0
-    end = time.monotonic() + trial.patience(2 * ANSWER)
-    while len(clients) < CROWD:
+    end = time.monotonic() + trial.at_most(2 * ANSWER)
+    while len(clients) < MANY:
         before = time.monotonic()
         clients.append(trial.connect(server, f"client {len(clients)}"))
         again += time.monotonic() - before > TRIED_AGAIN
         if time.monotonic() > end or again == 2:
             raise NotMet(
                 f"{len(clients)} clients could connect, and {again} of them after a second only",
-                f"{CROWD}",
+                f"{MANY}",
                 "the queue of listen() is full" if again else "",
             )
     for client in clients:
@@ -405,7 +405,7 @@ def slow_reader(trial: Trial) -> None:
     trial.evidence.add("sent", f"{request!r} {count} times, before anything is read")
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(trial.patience(3 * ANSWER))
+        connection.settimeout(trial.at_most(3 * ANSWER))
         connection.connect(server.address)
 
         def send() -> None:
@@ -434,7 +434,7 @@ def announces(trial: Trial, kind: str = "tcp") -> None:
 
 
 def announces_server(trial: Trial, server: Server) -> None:
-    server.program.wait_for(lambda: "\n" in server.program.printed, trial.patience(SHORT))
+    server.program.wait_for(lambda: "\n" in server.program.printed, trial.at_most(SHORT))
     first = server.program.printed.partition("\n")[0]
     if not matches(first, f"Server listening on ...:{server.port}..."):
         raise NotMet(f"{first!r}", f"'Server listening on HOST:{server.port}...'")
@@ -460,7 +460,7 @@ def stops(trial: Trial) -> None:
 
 
 def ended_well(trial: Trial, program: Program) -> None:
-    if not program.wait(trial.patience(ANSWER)):
+    if not program.wait(trial.at_most(ANSWER)):
         raise NotMet("it still runs after Ctrl-C", "the end, with status 0")
     if program.process.returncode != 0 and not WINDOWS:
         code = program.process.returncode
@@ -533,9 +533,8 @@ def of_line_server(
         listed.insert(0, robust("takes lines in pieces", "TCP is a stream: a line may arrive in "
                                 "pieces.", in_pieces, needed))  # fmt: skip
     if many:
-        listed.append(
-            robust(f"serves {CROWD} clients at once", "A class may connect at once.", crowd, ours)
-        )
+        why = "A class may connect at once."
+        listed.append(robust(f"serves {MANY} clients at once", why, many_clients, ours))
     stop = robust("stops on Ctrl-C", "With clients connected, with status 0, without a traceback.",
                   stops)  # fmt: skip
     return [*listed, *special, stop, has_help]
@@ -543,7 +542,7 @@ def of_line_server(
 
 def shows_help(trial: Trial) -> None:
     program = trial.launch(["--help"], stdin="", environment={"EXERCISE_PORT": str(free_port())})
-    end = time.monotonic() + trial.patience(START_OF_HELP)
+    end = time.monotonic() + trial.at_most(START_OF_HELP)
     while not program.wait(0.05) and time.monotonic() < end:
         if any(program.asked_for(what) for what in ("listen", "bind", "connect")):
             raise NotMet("it starts as if nothing were said", "the usage, and status 0")
@@ -574,7 +573,7 @@ def no_server(
 
 
 def complains(trial: Trial, program: Program, status: int = 1) -> None:
-    if not program.wait(trial.patience(START_OF_HELP)):
+    if not program.wait(trial.at_most(START_OF_HELP)):
         raise NotMet("it still runs", f"one line on stderr, and status {status}")
     if program.process.returncode != status or program.errors.count("\n") != 1:
         lines = program.errors.count("\n")
@@ -608,7 +607,7 @@ def with_ours(
 
 
 def exact(trial: Trial, program: Program, output: Sequence[str], status: int = 0) -> None:
-    if not program.wait(trial.patience(START_OF_HELP)):
+    if not program.wait(trial.at_most(START_OF_HELP)):
         raise NotMet("it still runs", f"its end, with status {status}")
     lines = iter(program.printed.splitlines())
     for pattern in output:
@@ -692,7 +691,7 @@ def run_ways(
         )
         commands[id(program)] = evidence.commands.pop()
         comes = partial(has_come, server, met, program)
-        came = program.wait_for(comes, trial.patience(START))
+        came = program.wait_for(comes, trial.at_most(START))
         if comes_slowly(trial, server, program, partial(met, program)):
             trial.facts[key] = order[number]
             best, visits = (99, evidence.lines[start:], program), list(server.visits)
@@ -730,7 +729,7 @@ def comes_slowly(
     """Wait until `good`, and longer while a server still sends."""
     end = time.monotonic() + MOST_WAIT
     seconds, before = ANSWER + SHORT, -1
-    while not program.wait_for(good, trial.patience(seconds)):
+    while not program.wait_for(good, trial.at_most(seconds)):
         passed = sum(len(visit.answered) for visit in server.visits)
         if passed in (0, before) or time.monotonic() > end or program.ended() or trial.late():
             return good()

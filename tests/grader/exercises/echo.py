@@ -37,12 +37,12 @@ def echoed(trial: Trial, client: Client, message: str) -> None:
     known = trial.facts.get("end", b"")
     slow = "slow" in trial.facts
     client.send(data + known)
-    reply = client.receive(whole, trial.patience(ANSWER if known or slow else SHORT))
+    reply = client.receive(whole, trial.at_most(ANSWER if known or slow else SHORT))
     if not reply and not client.ended and not known and not slow:
         client.send(b"\n")
-        reply = client.receive(whole, trial.patience(ANSWER))
+        reply = client.receive(whole, trial.at_most(ANSWER))
         if data in reply and b"\n" not in reply:  # it is only slow: now the line end comes
-            client.receive(lambda got: b"\n" in got, trial.patience(ANSWER))
+            client.receive(lambda got: b"\n" in got, trial.at_most(ANSWER))
             trial.facts["slow"] = True
         elif data in reply:
             trial.facts["end"] = b"\n"
@@ -109,9 +109,9 @@ def command(text: str, pattern: str) -> Requirement:
             echoed(trial, client, f"Hello {word()}")
             end = trial.facts.get("end", b"")
             client.send(text.encode() + (end or b"\n"))
-            reply = client.receive(lambda data: bool(data.strip()), trial.patience(SHORT))
+            reply = client.receive(lambda data: bool(data.strip()), trial.at_most(SHORT))
             if text == "QUIT":
-                client.rest(trial.patience(SHORT))
+                client.rest(trial.at_most(SHORT))
                 if not client.ended:
                     raise NotMet("the connection is still open", "the end of the stream")
             elif not re.search(pattern, reply.decode("utf-8", "replace")):
@@ -121,16 +121,16 @@ def command(text: str, pattern: str) -> Requirement:
     return extra(f"knows {text}", f'Send "{text}" to {said}.', check)
 
 
-def patience_without_end(trial: Trial) -> float:
+def time_without_end(trial: Trial) -> float:
     """Return how long to wait: less if it is known already that nothing comes."""
-    return trial.patience(SHORT if "end" in trial.facts else ANSWER)
+    return trial.at_most(SHORT if "end" in trial.facts else ANSWER)
 
 
 def message_without_line_end(trial: Trial) -> None:
     with trial.connect(trial.serve()) as client:
         data = f"Hello {word()}".encode()
         client.send(data)
-        reply = client.receive(lambda got: len(got) >= len(data), patience_without_end(trial))
+        reply = client.receive(lambda got: len(got) >= len(data), time_without_end(trial))
         if reply != data:
             raise NotMet(f"{reply!r}" if reply else "no answer", f"{data!r}",
                          "" if reply else "it waits for a line end that does not come")  # fmt: skip
@@ -140,7 +140,7 @@ def binary(trial: Trial) -> None:
     with trial.connect(trial.serve("--raw")) as client:
         data = bytes(range(256)) * 50
         client.send(data)
-        reply = client.receive(lambda got: len(got) >= len(data), patience_without_end(trial))
+        reply = client.receive(lambda got: len(got) >= len(data), time_without_end(trial))
         if reply != data:
             raise NotMet(f"{len(reply)} bytes, which are not the same", "the same bytes")
 
@@ -148,7 +148,7 @@ def binary(trial: Trial) -> None:
 def udp(trial: Trial) -> None:
     server = trial.serve("--udp", kind="udp")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(trial.patience(SHORT))
+        client.settimeout(trial.at_most(SHORT))
         data = word().encode()
         client.sendto(data, server.address)
         try:
@@ -178,7 +178,7 @@ def history(trial: Trial) -> None:
         text = f"Hello {word()}"
         ask(client, text)
         client.send(b"HISTORY\n")
-        reply = client.receive(lambda data: text.encode() in data, trial.patience(SHORT))
+        reply = client.receive(lambda data: text.encode() in data, trial.at_most(SHORT))
         if text.encode() not in reply:
             raise NotMet(f"{reply!r}", f"{text!r} among the last messages")
 
@@ -214,7 +214,7 @@ def run_echo_client(trial: Trial, change: bytes = b"") -> tuple[bytes, str]:
             server.port, *(["--port", str(server.port)] if way == 0 else []),
             stdin="\n".join(MESSAGES) + "\n",
         )  # fmt: skip
-        program.wait(trial.patience(START if not change else ANSWER))
+        program.wait(trial.at_most(START if not change else ANSWER))
         if len(server.visits) > before:
             trial.facts["way"] = way
             break

@@ -185,7 +185,7 @@ def no_connection(trial: Trial) -> None:
     known = next((trial.facts[key] for key in trial.facts if key.startswith("way of file")), 0)
     way = client_ways(port, name)[known]
     program = trial.run_client(port, *way.args, stdin=way.typed)
-    if not program.wait(trial.patience(START)):
+    if not program.wait(trial.at_most(START)):
         raise NotMet("it still runs", "an error message")
     text = program.printed + program.errors
     if "Traceback" in text:
@@ -218,7 +218,7 @@ def sends_file(trial: Trial, data: bytes) -> None:
     server.program.probed = True
     with trial.connect(server) as client:
         client.send(f"GET {name}\n".encode())
-        reply = client.receive(lambda got: got.endswith(data), trial.patience(ANSWER))
+        reply = client.receive(lambda got: got.endswith(data), trial.at_most(ANSWER))
         if reply != f"OK {len(data)}\n".encode() + data:
             if problem:
                 trial.evidence.lines[:] = evidence
@@ -279,7 +279,7 @@ def stays_inside(trial: Trial) -> None:
     for name in names:
         with trial.connect(trial.restarted(server), seconds=SHORT) as client:
             client.send(f"GET {name}\n".encode())
-            reply = client.receive(lambda data: bool(data), trial.patience(SHORT), 0.1)
+            reply = client.receive(lambda data: bool(data), trial.at_most(SHORT), 0.1)
             leak(secret, name, reply)
     if trial.has("file_client.py"):
         for name in names:
@@ -309,7 +309,7 @@ def whole(trial: Trial) -> None:
                        files={"x.txt": LARGE})  # fmt: skip
     program = trial.run_client(ours.port, "--port", str(ours.port), "x.txt")
     program.probed = True
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     held = new_files(program).get("x.txt")
     if held != LARGE or program.process.returncode != 0:
         raise NotMet(f"x.txt holds {len(held or b'')} bytes", f"{len(LARGE)} bytes, and status 0")
@@ -325,7 +325,7 @@ def half_a_file(trial: Trial) -> None:
     server = trial.fake(converse)
     program = trial.run_client(server.port, "--port", str(server.port), "x.txt")
     program.probed = True
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     left = list(new_files(program))
     if left or program.process.returncode != 1:
         raise NotMet(f"status {program.process.returncode}, and the files {left}",

@@ -27,7 +27,7 @@ def ftp(names: list[str], mlsd: bool = True) -> Callable[[Visit], None]:
             verb = verb.upper()
             if verb in ("PASV", "EPSV"):
                 data = socket.create_server(("127.0.0.1", 0))
-                data.settimeout(visit.patience)
+                data.settimeout(visit.timeout)
                 port = data.getsockname()[1]
                 visit.send(f"229 Entering Extended Passive Mode (|||{port}|)\r\n".encode()
                            if verb == "EPSV" else
@@ -78,7 +78,7 @@ def listing(trial: Trial, *args: str) -> tuple[list[str], FakeServer, Program]:
     for words in ([], ["--host", "127.0.0.1", "--port", str(server.port)],
                   ["--port", str(server.port)], ["127.0.0.1", str(server.port)]):  # fmt: skip
         program = trial.launch([*words, *args], stdin="", environment=environment)
-        program.wait(trial.patience(START))
+        program.wait(trial.at_most(START))
         if server.visits:
             break
         del trial.evidence.lines[:], trial.programs[:-1]
@@ -110,7 +110,7 @@ def prints_no_more(trial: Trial) -> None:
 def letter(trial: Trial) -> None:
     server = trial.fake(ftp(["b", "a", "c"]))
     program = trial.launch(["--host", "127.0.0.1", "--port", str(server.port), "--limit", "2"])
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if program.printed.split() != ["b/", "a/"]:
         raise NotMet(repr(program.printed), "'b/' and 'a/': MLSD, with / behind folders")
 
@@ -118,7 +118,7 @@ def letter(trial: Trial) -> None:
 def without_mlsd(trial: Trial) -> None:
     server = trial.fake(ftp(["b", "a", "c"], mlsd=False))
     program = trial.launch(["--host", "127.0.0.1", "--port", str(server.port), "--limit", "2"])
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if program.printed.split() != ["b", "a"]:
         raise NotMet(repr(program.printed), "'b' and 'a': a server may know only NLST")
 

@@ -45,7 +45,7 @@ def greets(trial: Trial, what: str) -> None:
         def enough(data: bytes) -> bool:
             return number_in(port, data) and near_now(data.decode("utf-8", "replace"))
 
-        reply = client.receive(enough, trial.patience(ANSWER)).decode("utf-8", "replace")
+        reply = client.receive(enough, trial.at_most(ANSWER)).decode("utf-8", "replace")
         if not reply.strip():
             console = server.program
             console.wait_for(lambda: str(port) in console.printed, 0.3)
@@ -74,7 +74,7 @@ def tells_the_time_of_the_connection(trial: Trial) -> None:
     with trial.connect(server) as client:
         port = client.address[1]
         now = datetime.now()
-        data = client.receive(lambda data: number_in(port, data), trial.patience(ANSWER))
+        data = client.receive(lambda data: number_in(port, data), trial.at_most(ANSWER))
         console = server.program
         console.wait_for(lambda: bool(data) or str(port) in console.printed, 0.5)
         text = data.decode("utf-8", "replace") or console.printed
@@ -99,7 +99,7 @@ def tells_the_port(trial: Trial) -> None:
 def says_something(trial: Trial, server: Server) -> None:
     with trial.connect(server) as client:
         port = client.address[1]
-        reply = client.receive(lambda data: number_in(port, data), trial.patience(ANSWER))
+        reply = client.receive(lambda data: number_in(port, data), trial.at_most(ANSWER))
         console = server.program
         if not number_in(port, reply):
             console.wait_for(lambda: str(port) in console.printed, 0.3)
@@ -116,8 +116,8 @@ def connects(trial: Trial) -> None:
 
     server = trial.fake(converse)
     program = trial.launch(["127.0.0.1", str(server.port)], stdin="")
-    program.wait_for(lambda: bool(server.visits), trial.patience(START))
-    program.wait(trial.patience(ANSWER))
+    program.wait_for(lambda: bool(server.visits), trial.at_most(START))
+    program.wait(trial.at_most(ANSWER))
     if not server.visits:
         tried = program.asked_for("connect")
         where = f"it connects to {tried[0][0]}:{tried[0][1]}" if tried else "it does not connect"
@@ -129,7 +129,7 @@ def prints_the_greeting(trial: Trial) -> None:
     token = word()
     server = trial.fake(lambda visit: visit.send(f"Time: {token}\n".encode()))
     program = trial.launch(["127.0.0.1", str(server.port)], stdin="")
-    program.wait_for(lambda: token in program.printed, trial.patience(START))
+    program.wait_for(lambda: token in program.printed, trial.at_most(START))
     if token not in program.printed:
         raise NotMet(f"the output is {program.printed!r}", f"what the server says: {token}")
 
@@ -137,7 +137,7 @@ def prints_the_greeting(trial: Trial) -> None:
 def three_lines(trial: Trial) -> None:
     server = trial.fake(lambda visit: visit.send(b"Time: x\nAddress: 127.0.0.1\nPort: 1\n"))
     program = trial.launch(["127.0.0.1", str(server.port)], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if program.printed != "Time: x\nAddress: 127.0.0.1\nPort: 1\n" or program.process.returncode:
         raise NotMet(f"{program.printed!r}", "the three lines of the server, and status 0")
 

@@ -167,7 +167,7 @@ def play(trial: Trial, server: Server) -> Game:
             server.program.probed = True
         with trial.connect(server) as client:
             last = Game(client, inverse, end)
-            if last.play(trial.patience(ANSWER), learn):
+            if last.play(trial.at_most(ANSWER), learn):
                 if inverse and (swapped := last.swapped()):
                     raise NotMet(swapped, "hints that are true", "the hints are swapped")
                 if untrue := last.untrue():
@@ -306,7 +306,7 @@ def gives_a_hint(trial: Trial, server: Server) -> None:
     with trial.connect(server) as client:
         client.receive(lambda data: bool(data), 0.1)
         client.send(b"50" + end_of_guess(trial))
-        reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
+        reply = client.receive(lambda data: bool(data.strip()), trial.at_most(ANSWER))
         if not reply.strip():
             raise NotMet("no hint", "a hint")
 
@@ -320,7 +320,7 @@ def guess_in_pieces(trial: Trial) -> None:
         client.receive(lambda data: bool(data), 0.1)
         first_piece(client, b"5")
         client.send(b"0\n")
-        if not client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER)).strip():
+        if not client.receive(lambda data: bool(data.strip()), trial.at_most(ANSWER)).strip():
             raise NotMet("no hint", "a hint")
 
 
@@ -391,7 +391,7 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
     low, high, guess = 1, 100, 0
     seen = 0
     trial.facts.pop("last guess", None)
-    first_sign(program, server, trial.patience(START))
+    first_sign(program, server, trial.at_most(START))
     for turn in range(MOST):
         settle(program)
         text = program.printed[seen:]
@@ -416,7 +416,7 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
             elif hint == "right":
                 return True
             else:
-                program.prints_more(seen, trial.patience(ANSWER))
+                program.prints_more(seen, trial.at_most(ANSWER))
                 if len(program.printed) == seen:
                     return False
                 continue
@@ -424,7 +424,7 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
         trial.facts["last guess"] = guess
         trial.evidence.add("typed", repr(f"{guess}\n"))
         program.say(f"{guess}\n")
-        program.prints_more(seen, trial.patience(ANSWER))
+        program.prints_more(seen, trial.at_most(ANSWER))
     return False
 
 
@@ -484,9 +484,9 @@ def client_sends(trial: Trial) -> None:
     server = trial.fake(our_server(50, record))
     for args in (["--port", str(server.port)], ["--port", str(server.port), "--auto"], []):
         program = trial.run_client(server.port, *args, keep_stdin=True)
-        first_sign(program, server, trial.patience(START))
+        first_sign(program, server, trial.at_most(START))
         program.say("50\n")
-        program.wait_for(lambda: bool(record), trial.patience(ANSWER))
+        program.wait_for(lambda: bool(record), trial.at_most(ANSWER))
         if record:
             return
         if not server.visits or not args:

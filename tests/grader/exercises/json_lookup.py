@@ -189,7 +189,7 @@ def sends_the_value(trial: Trial) -> None:
             json.dumps({"data": {"a": others[0], key: value, "z": others[1]}, "key": key}).encode()
             + b"\n"
         )
-        reply = client.receive(lambda data: value.encode() in data, trial.patience(ANSWER))
+        reply = client.receive(lambda data: value.encode() in data, trial.at_most(ANSWER))
         only_the_value(reply, value, others)
         if value.encode() not in reply:
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the value: {value}")
@@ -220,7 +220,7 @@ def tells_that_it_is_missing(trial: Trial) -> None:
     server.program.probed = True
     with trial.connect(server) as client:
         client.send(b'{"data": {"a": 1}, "key": "b"}\n')
-        reply = client.receive(lambda data: bool(data.strip()), trial.patience(ANSWER))
+        reply = client.receive(lambda data: bool(data.strip()), trial.at_most(ANSWER))
         if not reply.strip():
             raise NotMet("no answer", "an answer that tells that the key is missing")
 

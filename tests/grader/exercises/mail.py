@@ -57,7 +57,7 @@ def message(token: str) -> EmailMessage:
 
 def hand_over(trial: Trial, server: Server, token: str) -> None:
     """Send a message with smtplib."""
-    mailer = Mailer(timeout=trial.patience(ANSWER))
+    mailer = Mailer(timeout=trial.at_most(ANSWER))
     mailer.evidence = trial.evidence
     try:
         mailer.connect(*server.address)
@@ -74,7 +74,7 @@ def hand_over(trial: Trial, server: Server, token: str) -> None:
 
 def greets(trial: Trial) -> None:
     with trial.connect(trial.serve()) as client:
-        reply = client.receive(lambda data: b"\n" in data, trial.patience(ANSWER))
+        reply = client.receive(lambda data: b"\n" in data, trial.at_most(ANSWER))
         if not reply.startswith(b"220"):
             raise NotMet(f"{reply!r}" if reply else "no greeting", "a line 220")
 
@@ -94,7 +94,7 @@ def processes_the_message(trial: Trial) -> None:
     """It is found again: in a file, or on the server's console."""
     server, token = trial.serve(), word()
     hand_over(trial, server, token)
-    if not wait_until(lambda: holds_the_message(server, token), trial.patience(SHORT)):
+    if not wait_until(lambda: holds_the_message(server, token), trial.at_most(SHORT)):
         raise NotMet("the message is in no file, and not on the console", f"'...{token}...'")
 
 
@@ -146,7 +146,7 @@ def undoes_dots(trial: Trial) -> None:
         files = b"\n".join(new_files(server.program).values())
         return b"\n." + token in files and b".." + token not in files
 
-    if not wait_until(held, trial.patience(SHORT)):
+    if not wait_until(held, trial.at_most(SHORT)):
         raise NotMet("the file does not hold the line", f"{b'.' + token!r}: one dot less")
 
 
@@ -256,18 +256,18 @@ def doubles_dots(trial: Trial) -> None:
     ours = trial.serve(script="smtp_server.py", ours=True)
     words = ["--port", str(ours.port), "--from", "a@b.c", "--to", "d@e.f", "--body", "one\n.two"]
     program = trial.run_client(ours.port, *words)
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
 
     def held() -> bool:
         return any(EML.search(data) for data in new_files(ours.program).values())
 
-    if not wait_until(held, trial.patience(SHORT)) or program.process.returncode != 0:
+    if not wait_until(held, trial.at_most(SHORT)) or program.process.returncode != 0:
         raise NotMet("the message at our server is another one", "the lines 'one' and '.two'")
 
 
 def greets_and_quits(trial: Trial, server: Server) -> None:
     with trial.connect(server) as client:
-        reply = client.receive(lambda data: b"\n" in data, trial.patience(ANSWER))
+        reply = client.receive(lambda data: b"\n" in data, trial.at_most(ANSWER))
         if not reply.startswith(b"220"):
             raise NotMet(f"{reply!r}" if reply else "no greeting", "a line 220")
 
@@ -330,7 +330,7 @@ def built(trial: Trial) -> tuple[Program, Message | None]:
     """Run it, and return the message in a file that appeared."""
     for args in ([], ["test_email.eml"]):
         program = trial.launch(args, stdin="")
-        program.wait(trial.patience(START))
+        program.wait(trial.at_most(START))
         files = new_files(program)
         for name in sorted(files, key=lambda name: name != "test_email.eml"):
             if files[name].strip():
@@ -384,7 +384,7 @@ def lines_end_in_crlf(trial: Trial) -> None:
 
 def refuses_header_injection(trial: Trial) -> None:
     program = trial.launch(["--subject", "x\nBcc: eve@example.com"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     mails = [email.message_from_bytes(data) for data in new_files(program).values()]
     if program.process.returncode == 0 or any(mail["Bcc"] for mail in mails):
         raise NotMet("a subject with a line break is accepted", "a refusal")

@@ -66,7 +66,7 @@ def makes_pieces(trial: Trial) -> None:
     with trial.connect(at) as client:
         data = word(100).encode()  # so many that a busy machine does not see all as one piece
         client.send(data)
-        client.receive(lambda got: len(got) >= len(data), trial.patience(2 * ANSWER))
+        client.receive(lambda got: len(got) >= len(data), trial.at_most(2 * ANSWER))
     if b"".join(pieces) != data or len(pieces) < 2:
         raise NotMet(f"the server got {pieces}", "pieces of one byte")
 
@@ -74,7 +74,7 @@ def makes_pieces(trial: Trial) -> None:
 def cuts(trial: Trial) -> None:
     with trial.connect(proxy(trial, "--cut", "5")) as client:
         client.send(b"Hello World")
-        rest = client.rest(trial.patience(ANSWER))
+        rest = client.rest(trial.at_most(ANSWER))
         if not client.ended or len(rest) > 5:
             raise NotMet(f"{rest!r}", "the end after 5 bytes")
 

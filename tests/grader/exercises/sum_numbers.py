@@ -41,7 +41,7 @@ def listed(some: list[int]) -> bytes:
 def sums(trial: Trial, some: list[int], server: Server | None = None) -> None:
     with trial.connect(server or trial.serve()) as client:
         client.send(listed(some))
-        reply = client.receive(lambda data: number_in(sum(some), data), trial.patience(ANSWER))
+        reply = client.receive(lambda data: number_in(sum(some), data), trial.at_most(ANSWER))
         if number_in(sum(some), reply):
             return
     readable = re.search(rb"\d", reply) and reply.isascii()
@@ -166,7 +166,7 @@ def adds(trial: Trial, server: Server) -> None:
     some = numbers()
     with trial.connect(server) as client:
         client.send(listed(some))
-        reply = client.receive(lambda data: number_in(sum(some), data), trial.patience(ANSWER))
+        reply = client.receive(lambda data: number_in(sum(some), data), trial.at_most(ANSWER))
         if not number_in(sum(some), reply):
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the sum: {sum(some)}")
 
@@ -179,7 +179,7 @@ def adds_pieces(trial: Trial) -> None:
         for piece in (data[:7], data[7:10]):
             first_piece(client, piece)
         client.send(data[10:])
-        reply = client.receive(lambda got: number_in(sum(some), got), trial.patience(ANSWER))
+        reply = client.receive(lambda got: number_in(sum(some), got), trial.at_most(ANSWER))
         if not number_in(sum(some), reply):
             raise NotMet(f"{reply!r}" if reply else "no answer", f"the sum: {sum(some)}")
 

@@ -48,7 +48,7 @@ def written(trial: Trial, server: Server, good: Callable[[str], bool]) -> str:
         files = new_files(server.program)
         return "\n".join(data.decode("utf-8", "replace") for data in files.values())
 
-    if not wait_until(lambda: good(text()), trial.patience(WRITTEN), server.program):
+    if not wait_until(lambda: good(text()), trial.at_most(WRITTEN), server.program):
         server.program.interrupt()
         server.program.wait(SHORT)
         if not good(text()):
@@ -207,10 +207,10 @@ def stops_on_ctrl_c(trial: Trial) -> None:
 def received(trial: Trial, message: str) -> tuple[bytes | None, str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(trial.patience(0.05))
+        server.settimeout(trial.at_most(0.05))
         port = server.getsockname()[1]
         program = trial.launch(["127.0.0.1", str(port), message], stdin="")
-        end = time.monotonic() + trial.patience(START)
+        end = time.monotonic() + trial.at_most(START)
         data = None
         while data is None and time.monotonic() < end:
             over = program.ended()

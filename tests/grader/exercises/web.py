@@ -175,7 +175,7 @@ def run_url_tools(trial: Trial) -> tuple[str, str, str, Program]:
     url, number, order = random_url()
     for args in ([url, "--get", "id", "--get", "sort", "--set", "user=42"], [url], []):
         program = trial.launch(args, stdin="" if args else f"{url}\n")
-        program.wait(trial.patience(START))
+        program.wait(trial.at_most(START))
         if any(is_modified(one, url) for one in urls_in(program.printed)):
             return url, number, order, program
     return EXERCISE_URL, "123", "asc", program
@@ -188,7 +188,7 @@ def from_functions(trial: Trial, url: str) -> tuple[list[str], list[str]]:
     program = trial.launch(
         [url, trial.script], script="call_functions_.py", folder=folder, stdin=""
     )
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     trial.evidence.commands.pop()
     try:
         found, seen = json.loads(program.printed)
@@ -242,7 +242,7 @@ def extracts_parameters(trial: Trial) -> None:
 def keeps_the_rest(trial: Trial) -> None:
     url = "https://example.org/a%2Fb?x=%41+b&x=&y#f%20g"
     program = trial.launch([url, "--set", "user=4 2&"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     expected = "https://example.org/a%2Fb?x=%41+b&x=&y&user=4%202%26#f%20g"
     plus = expected.replace("%202", "+2")
     if program.printed.strip() not in (expected, plus):
@@ -251,7 +251,7 @@ def keeps_the_rest(trial: Trial) -> None:
 
 def set_one(trial: Trial) -> None:
     program = trial.launch([EXERCISE_URL, "--set", "user=42"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if program.printed != f"{EXERCISE_URL}&user=42\n" or program.process.returncode:
         raise NotMet(repr(program.printed), f"{EXERCISE_URL}&user=42")
 
@@ -329,7 +329,7 @@ def friendly_error(trial: Trial) -> None:
     environment = {"EXERCISE_CONNECT": f"*={free_port()}"}
     for args in ([], [f"http://127.0.0.1:{free_port()}/get"]):
         program = trial.launch(args, stdin="", environment=environment)
-        program.wait(trial.patience(START))
+        program.wait(trial.at_most(START))
         text = program.printed + program.errors
         if program.ended() and "Traceback" not in text and text.strip():
             return
@@ -374,7 +374,7 @@ class Report:
         self.server = web(trial, pages, delay)
         started = time.monotonic()
         self.program = trial.launch([self.server.url + next(iter(pages))], stdin="")
-        self.program.wait(trial.patience(START))
+        self.program.wait(trial.at_most(START))
         self.seconds = time.monotonic() - started
         files = new_files(self.program)
         for name, data in list(files.items())[:2]:
@@ -447,7 +447,7 @@ def reports_time(trial: Trial) -> None:
 def reports_an_error(trial: Trial) -> None:
     server = web(trial, {})
     program = trial.launch([f"{server.url}/none", "--output", "r"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if b"404" not in new_files(program).get("r", b""):
         raise NotMet("404 is not in the report", "a report of the status")
 
@@ -455,7 +455,7 @@ def reports_an_error(trial: Trial) -> None:
 def to_the_file(trial: Trial) -> None:
     server = web(trial, {"/notes.txt": (200, "text/plain", b"Hello")})
     program = trial.launch([f"{server.url}/notes.txt", "--output", "r"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if b"8b1a9953c4611296a827abf8c47804d7" not in new_files(program).get("r", b""):
         raise NotMet("the MD5 is not in the file r", "8b1a9953c4611296a827abf8c47804d7")
 
@@ -518,7 +518,7 @@ def gallery(trial: Trial) -> tuple[dict[str, bytes], WebServer, str]:
 def downloaded(trial: Trial) -> tuple[dict[str, bytes], dict[str, bytes], WebServer]:
     images, server, url = gallery(trial)
     program = trial.launch([url], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     files = new_files(program)
     for name, data in files.items():
         trial.evidence.add("written", f"{name}: {len(data)} bytes")
@@ -554,7 +554,7 @@ def odd_html(trial: Trial) -> None:
              "/page.html": (200, "text/html", b"<IMG alt='a > b' SRC=dot.gif>")}  # fmt: skip
     server = web(trial, pages)
     program = trial.launch([f"{server.url}/page.html"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if new_files(program).get("dot.gif") != image or program.process.returncode != 0:
         raise NotMet("dot.gif is not there, or not the same", "the image, and status 0")
 
@@ -565,7 +565,7 @@ def same_names(trial: Trial) -> None:
              "/": (200, "text/html", b'<img src="/a/dot.gif"><img src="/b/dot.gif">')}  # fmt: skip
     server = web(trial, pages)
     program = trial.launch([f"{server.url}/"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     files = list(new_files(program).values())
     if one not in files or two not in files:
         raise NotMet("one of two images of the same name is lost", "both")
@@ -577,7 +577,7 @@ def stays_in_folder(trial: Trial) -> None:
              "/": (200, "text/html", b'<img src="/..%2fevil.gif">')}  # fmt: skip
     server = web(trial, pages)
     program = trial.launch([f"{server.url}/"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if (program.folder.parent / "evil.gif").exists():
         (program.folder.parent / "evil.gif").unlink()
         raise NotMet("an image is written outside of the folder", "a file in the folder",
@@ -617,7 +617,7 @@ def get(trial: Trial, server: Server, path: str) -> tuple[int, bytes]:
     trial.evidence.add("sent", f"GET {path}")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=trial.patience(ANSWER)) as reply:
+        with opener.open(url, timeout=trial.at_most(ANSWER)) as reply:
             data = bytes(reply.read())
             trial.evidence.add("received", f"{reply.status} {shortened(data)}")
             return int(reply.status), data
@@ -680,7 +680,7 @@ def stays_inside(trial: Trial) -> None:
                  "/link.txt"):  # fmt: skip
         with trial.connect(server) as client:
             client.send(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            if secret in client.rest(trial.patience(ANSWER)):
+            if secret in client.rest(trial.at_most(ANSWER)):
                 raise NotMet(f"GET {path} shows {secret!r}", "a refusal",
                              "a file from outside of the folder is shown")  # fmt: skip
 
@@ -758,7 +758,7 @@ def listed(trial: Trial) -> tuple[list[str], list[str], WebServer, Program]:
     for args, typed in ([f"{server.url}/"], ""), ([], f"{server.url}/\n"), (
             ["--port", str(server.server_port)], ""):  # fmt: skip
         program = trial.launch(args, stdin=typed, environment=environment)
-        program.wait(trial.patience(START))
+        program.wait(trial.at_most(START))
         if server.asked:
             break
     return texts, others, server, program
@@ -787,7 +787,7 @@ def odd_names(trial: Trial) -> None:
     html = '<a HREF="a%20b.txt">a b..&gt;</a><a href=\'./c.TXT?x\'>c</a><a href="/up/d.txt">d</a>'
     _, _, server = listing(trial, html)
     program = trial.launch([f"{server.url}/"], stdin="")
-    program.wait(trial.patience(START))
+    program.wait(trial.at_most(START))
     if "a b.txt" not in program.printed or "c.TXT" not in program.printed:
         raise NotMet(repr(program.printed), "'a b.txt' and 'c.TXT': where the links lead")
 
