@@ -161,7 +161,7 @@ def summary(results: list[Graded], seconds: float) -> str:
     done = sum(one.verdict(EXERCISE) == MET for one in there)
     robust = sum(one.verdict("robust") == MET for one in there)
     return (
-        f"{done} of {len(there)} do what the exercise asks, {robust} stand all that we know of; "
+        f"{done} of {len(there)} do what the exercise asks, {robust} of {len(there)} are robust; "
         f"{seconds:.0f} s"
     )
 

@@ -68,6 +68,7 @@ def is_small(folder: Path) -> bool:
 
 
 WATCHED: list[Program] = []
+WATCHING = threading.Lock()  # two checks may start their first program at once
 
 
 class Program:
@@ -120,8 +121,9 @@ class Program:
             thread.start()
         self.unread = self.threads[:]
         WATCHED.append(self)
-        with suppress(RuntimeError):  # it runs already
-            WATCHER.start()
+        with WATCHING:
+            if not WATCHER.is_alive():
+                WATCHER.start()
 
     def drain(self, stream: IO[bytes], kept: bytearray) -> None:
         """Read all that comes, and keep the beginning."""
@@ -271,6 +273,17 @@ class Program:
         except (OSError, ValueError, LookupError):
             return None
         return tuple(state)
+
+    def reads_keyboard(self) -> bool:
+        """Tell whether it waits for a line at its keyboard: where the system does not tell, guess."""
+        if not LINUX:
+            return not self.prints_more(len(self.printed), 0.3)
+        with suppress(OSError):
+            for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+                # the system call read() of file 0, on x86 and ARM
+                if task.joinpath("syscall").read_text().startswith(("0 0x0 ", "63 0x0 ")):
+                    return True
+        return False
 
     def listens(self, port: int, kind: str) -> tuple[str, int] | None:
         """Return the address on which it listens, without connecting to it."""

@@ -324,6 +324,12 @@ class FakeServer:
                 self.news.wait(min(left, 0.05))
         return True
 
+    def settle(self, seconds: float = 0.5) -> None:
+        """Read what a program said before it ended: that may still be on its way."""
+        end = time.monotonic() + seconds
+        for thread in self.threads[:]:
+            thread.join(max(0.0, end - time.monotonic()))
+
     @property
     def said(self) -> bytes:
         """All that programs have said."""

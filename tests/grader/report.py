@@ -100,6 +100,12 @@ def own_fault(program: Program, trial: Trial) -> bool:
     return not (program.probed or hung_up or misled(program))
 
 
+def output_of(program: Program) -> str:
+    """Return all that it printed, but not that input() found the end of the file."""
+    traceback = r"Traceback \(most recent call last\):\n(?:  .*\n)+EOFError: .*\n"
+    return program.printed + re.sub(traceback, "", program.errors)
+
+
 def misled(program: Program) -> bool:
     """Tell whether it takes the options that we gave it for something else."""
     if not any(word.startswith("--") for word in program.command[2:]):
@@ -116,7 +122,7 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
     for program in trial.culprits():
         program.settle()
     head = [
-        f"{script.name}: {requirement.name}: not met",
+        f"{script.name}: {requirement.name}: not met [{requirement.level}]",
         f"  asked      {requirement.text}",
         f"  found      {problem.found}",
     ]
@@ -212,14 +218,17 @@ def client_by_hand(trial: Trial) -> str:
     port = trial.facts.get(f"own port of {trial.script}", trial.default_port)
     if len(own) != 1 or not trial.script.endswith("_server.py"):
         return ""
-    text = "".join(
-        line.partition("b")[2][1:-1]
-        for line in trial.evidence.lines
-        if re.match(r"sent\s+b'[ -~]*'$", line)
-    )
-    if not text or len(text) > 120:
+    sent = [line.split(None, 1)[1] for line in trial.evidence.lines if line.startswith("sent ")]
+    ends = "(the end of the stream)" in sent
+    texts = [text[2:-1] for text in sent if re.fullmatch(r"b'[ -~]+'", text)]
+    whole = "".join(texts)
+    if not texts or len(whole) > 120 or len(texts) + ends != len(sent) or trial.connections > 1:
         return ""
-    return f"printf {printf_text(text)} | nc localhost {port}"
+    if all(text.endswith("\\n") for text in texts[:-1]):
+        typed = f"printf {printf_text(whole)}"
+    else:  # each for itself, as in the check
+        typed = "(" + "; sleep 1; ".join(f"printf {printf_text(one)}" for one in texts) + ")"
+    return f"{typed} | nc {'-N ' if ends else ''}localhost {port}"
 
 
 def output_lines(trial: Trial, room: int) -> list[str]:
@@ -270,6 +279,7 @@ def details(graded: Graded, everything: bool) -> list[str]:
     shown = False
     for level in (EXERCISE, ROBUST, EXTRA):
         unmet = [one for one in graded.results if one.level == level and one.verdict != MET]
+        unmet.sort(key=lambda one: one.verdict == WAITS)  # first what they wait for
         if everything:
             met = [one for one in graded.results if one.level == level and one.verdict == MET]
             lines += [f"  [{level}] {one.name}: met" for one in met]

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .person import Keyboard, Values, arguments
 from .process import LOOK, STILL, Program, copy_folder, free_port, kill_marked
 from .recorder import Address, Client, Evidence, FakeServer, Visit, relay
 from .requirement import NotMet
@@ -77,6 +78,7 @@ class Trial:
         self.closers: list[Callable[[], object]] = []
         self.ports: dict[int, int] = {}  # those that were free, and those of the exercise
         self.gone: set[int] = set()  # those of our own servers in this process
+        self.connections = 0  # of ours to the server
         self.still: list[tuple[str, ...] | None] = []  # what all programs wait for
         self.still_slow = 0.0
 
@@ -192,47 +194,86 @@ class Trial:
     ) -> Server:
         """Start a server, and return it as soon as it listens; nobody connects to find that out.
 
-        --port is tried first; then its own port; then the port as its only argument.
+        --port is tried first; then its own port; then the port as its only argument; then what a
+        person would do who reads its usage and its prompts.
         """
         script = script or self.script
         known = f"how {script} is started" + (" (ours)" if ours else "")
-        ways: list[int] = [self.facts[known]] if known in self.facts else [0] if ours else [0, 1, 2]
+        ways = [self.facts[known]] if known in self.facts else [0] if ours else [*range(5)]
         ends: list[Program] = []
+        spare: tuple[Server, int] | None = None
         for way in ways:
             port = free_port()
             self.ports[port] = self.default_port
-            first = (["--port", str(port)], [], [str(port)])[way]
-            lines = len(self.evidence.lines)
+            values = {"host": "127.0.0.1", "port": str(port), "file": "log.txt"}
+            if way == 3 and known not in self.facts:
+                said = "".join(one.printed + one.errors for one in ends)
+                self.facts[f"usage of {script}"] = said
+            first = [["--port", str(port)], [], [str(port)], self.as_usage(script, values), []][way]
+            if way == 3 and not first:
+                continue
+            line = len(self.evidence.lines)
             program = self.launch(
                 [*first, *options],
                 script,
                 ours,
+                keep_stdin=way > 2,
                 files=files,
                 environment={"EXERCISE_PORT": str(port)},
             )
+            if way > 2:
+                Keyboard(program, values, self.evidence)
             address = self.find(program, port, kind)
             if address:
-                self.facts[known] = way
+                server = Server(program, address, script)
                 asked = [one for _, one in program.asked_for("bind") if one and one != port]
+                if asked and way == 0 and len(ways) > 1:
+                    spare = server, line  # it may take --port for something else
+                    continue
+                if spare:
+                    self.forget([spare[0].program, *ends])
+                    del self.evidence.lines[spare[1] : line]
+                    del self.evidence.commands[-2 - len(ends) : -1]
+                    line = spare[1]
+                self.facts[known] = way
                 if asked and way < 2:
                     self.facts[f"own port of {script}"] = asked[0]
-                    self.evidence.lines[lines] += f"  (it listens on its own port, {asked[0]})"
+                    self.evidence.lines[line] += f"  (it listens on its own port, {asked[0]})"
                     self.ports[port] = asked[0]
-                return Server(program, address, script)
+                return server
             if not program.ended():
                 raise NotMet(
                     f"it runs, but does not listen on a {kind.upper()} port",
                     "a socket that is bound" + (" and listens" if kind == "tcp" else ""),
                 )
             ends.append(program)
+        if spare:
+            self.forget(ends)
+            del self.evidence.lines[spare[1] + 1 :], self.evidence.commands[-len(ends) :]
+            self.facts[known] = 0
+            return spare[0]
         wrong_usage = [one for one in ends if self.plain_usage(one)]
         told = next((one for one in ends if one not in wrong_usage), ends[0])
         self.programs = [(name, ours or one is not told, one) for name, ours, one in self.programs]
         self.evidence.commands = self.evidence.commands[ends.index(told) - len(ends) :][:1]
+        refused = re.search(r"(?m)^.*error: (unrecognized arguments: .*)$", told.errors)
         raise NotMet(
-            f"it ended with status {told.process.returncode}, and nobody listens",
+            f"it ended with status {told.process.returncode}, and nobody listens"
+            + (f": {refused[1]}" if refused and options else ""),
             "a server that listens, and goes on running",
         )
+
+    def forget(self, tried: Sequence[Program]) -> None:
+        """Do not show programs that were tried for nothing."""
+        for program in tried:
+            program.kill()
+        self.programs = [(name, ours or one in tried, one) for name, ours, one in self.programs]
+
+    def as_usage(self, script: str, values: Values) -> list[str]:
+        """Return the arguments that a script wants by its usage, or by its code."""
+        path = self.folder / script
+        code = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return next(iter(arguments(self.facts.get(f"usage of {script}", ""), code, values)), [])
 
     @staticmethod
     def plain_usage(program: Program) -> bool:
@@ -263,6 +304,7 @@ class Trial:
     # Conversations
 
     def connect(self, server: Server, name: str = "", seconds: float = ANSWER) -> Client:
+        self.connections += 1
         try:
             client = Client(self.evidence, server.address, self.at_most(seconds), name, self.stuck)
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from ..process import Program
@@ -11,8 +12,6 @@ from ..recorder import Client, FakeServer, Visit, number_in
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, SHORT, Server, Trial
 from .common import (
-    Way,
-    bluffs,
     exercise,
     first_piece,
     has_help,
@@ -21,10 +20,10 @@ from .common import (
     of_line_server,
     refuses,
     robust,
-    run_ways,
-    ways,
+    server_hangs_up,
     with_ours,
 )
+from .ways import Way, bluffs, run_ways, ways
 
 
 def operands() -> tuple[int, int]:
@@ -33,7 +32,47 @@ def operands() -> tuple[int, int]:
 
 
 def evaluates(trial: Trial, *expressions: tuple[str, float]) -> None:
-    """Ask for all expressions: on one connection if the server keeps it, or else on several."""
+    """Ask for all expressions as text, or by their own client if they do not speak in text."""
+    problem = trial.facts.get("not in text")
+    if not problem:
+        try:
+            evaluates_text(trial, expressions)
+            return
+        except NotMet as unmet:
+            problem = unmet
+    asks = partial(pair_evaluates, trial, expressions)
+    if not trial.has("calc_client.py") or not trial.aside(asks):
+        raise problem
+    trial.facts["not in text"] = problem
+
+
+def pair_evaluates(trial: Trial, expressions: Sequence[tuple[str, float]]) -> bool:
+    """Tell whether their client shows what their server has answered, and it is right."""
+    server = trial.serve()
+    for text, value in expressions:
+        server = trial.restarted(server)
+        relay = trial.relay(server)
+        program = run_ways(
+            trial,
+            relay,
+            listed_ways(relay.port, text),
+            partial(shows_value, value),
+            script="calc_client.py",
+            values={"expression": text},
+        )
+        answered = b"".join(bytes(visit.answered) for visit in relay.visits)
+        sent = number_in(value, answered) or not answered.isascii()
+        if not (sent and number_in(value, program.printed)):
+            return False
+    return True
+
+
+def shows_value(value: float, program: Program) -> bool:
+    return number_in(value, program.printed)
+
+
+def evaluates_text(trial: Trial, expressions: Sequence[tuple[str, float]]) -> None:
+    """Ask on one connection if the server keeps it, or else on several."""
     server = trial.serve()
     client = greeted(trial, server)
     for text, value in expressions:
@@ -137,7 +176,8 @@ def sends_the_expression(trial: Trial) -> None:
 
     def sends_to(server: FakeServer) -> bool:
         run_ways(trial, server, listed_ways(server.port, f"{a} + {b}"),
-                 lambda _: sent_by(server.said))  # fmt: skip
+                 lambda _: sent_by(server.said),
+                 values={"expression": f"{a} + {b}"})  # fmt: skip
         return sent_by(server.said)
 
     if trial.has("calc_server.py") and trial.aside(
@@ -152,13 +192,15 @@ def sends_the_expression(trial: Trial) -> None:
 
 def shows_the_result(trial: Trial) -> None:
     a, b = operands()
+    values = {"expression": f"{a} + {b}"}
     answer = random.randint(10**6, 10**7)  # which is not the result: only the server knows it
     server = trial.fake(lambda visit: answers(visit, str(answer)))
 
     def shown(program: Program) -> bool:
         return number_in(answer, program.printed)
 
-    program = run_ways(trial, server, listed_ways(server.port, f"{a} + {b}"), shown)
+    program = run_ways(trial, server, listed_ways(server.port, f"{a} + {b}"), shown,
+                       values=values)  # fmt: skip
     if shown(program):
         return
 
@@ -167,9 +209,10 @@ def shows_the_result(trial: Trial) -> None:
 
     if trial.has("calc_server.py") and not right(program):
         relay = trial.relay(trial.serve(script="calc_server.py"))
-        pair = run_ways(trial, relay, listed_ways(relay.port, f"{a} + {b}"), right)
+        pair = run_ways(trial, relay, listed_ways(relay.port, f"{a} + {b}"), right,
+                        values=values)  # fmt: skip
         if right(pair) and not bluffs(
-            trial, lambda port: listed_ways(port, f"{a} + {b}"), lambda _, one: right(one)
+            trial, lambda port: listed_ways(port, f"{a} + {b}"), lambda _, one: right(one), values
         ):
             return
     cause = "it computes the result itself" if right(program) else ""
@@ -247,6 +290,7 @@ CALC_CLIENT = Script(
         robust("works with our server to the letter", "It prints an answer a line.",
                with_ours("calc_server.py", ["--port", "PORT", "2 + 3", "1 / 3"],
                          ["...5", "...0.333333333333"])),
+        server_hangs_up("--port", "PORT", "2 + 3"),
         no_server("--port", "PORT", "2 + 3"),
         has_help,
     ],

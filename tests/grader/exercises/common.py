@@ -14,15 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from ..process import WINDOWS, Program, free_port
-from ..recorder import MOST_WAIT, Client, FakeServer, Visit
-from ..report import misled
+from ..recorder import Client, Visit
 from ..requirement import EXERCISE, EXTRA, ROBUST, NotMet, Requirement
-from ..trial import ANSWER, SHORT, START, Server, Trial
+from ..trial import ANSWER, SHORT, Server, Trial
 
 Dialogue = list[tuple[str, str]]
 MANY = 200  # clients at once
@@ -118,8 +116,13 @@ def prepared(trial: Trial) -> dict[str, bytes]:
 
 
 def started(trial: Trial) -> Server:
-    """Start a server as our docstring says."""
+    """Start a server as our docstring says: the dialogue in it may need the options."""
     return trial.serve(*options(trial), files=prepared(trial))
+
+
+def running(trial: Trial) -> Server:
+    """Start a server, without options that it may not know."""
+    return trial.serve(files=prepared(trial))
 
 
 def line_end(talk: Dialogue) -> bytes:
@@ -193,6 +196,7 @@ def replay(trial: Trial, server: Server, talk: Dialogue, end: bytes = b"") -> No
             raise NotMet(f"more came than the dialogue has: {rest!r}")
 
 
+Start = Callable[[Trial], Server]
 Works = Callable[[Trial, Server], None]
 
 
@@ -312,15 +316,15 @@ def half_close(trial: Trial) -> None:
 
 
 def early_end(trial: Trial) -> None:
-    server = started(trial)
+    server = running(trial)
     with trial.connect(server) as client:
         client.half_close()
         hung_up(trial, server, client)
 
 
-def survives_resets(works: Works) -> Callable[[Trial], None]:
+def survives_resets(start: Start, works: Works) -> Callable[[Trial], None]:
     def check(trial: Trial) -> None:
-        server = started(trial)
+        server = start(trial)
         data = requests(dialogue(trial))
         for cut in (0, 1, len(data) // 2):
             client = trial.connect(server)
@@ -348,18 +352,18 @@ def flood(trial: Trial, server: Server, data: bytes) -> bytes:
             thread.join(ANSWER)
 
 
-def stands(data: bytes, what: str, works: Works) -> Callable[[Trial], None]:
+def stands(start: Start, data: bytes, what: str, works: Works) -> Callable[[Trial], None]:
     def check(trial: Trial) -> None:
-        server = started(trial)
+        server = start(trial)
         flood(trial, server, data + (requests(dialogue(trial)) if data[:1] == b"\0" else b""))
         still_works(trial, server, what, works)
 
     return check
 
 
-def beside_silence(works: Works) -> Callable[[Trial], None]:
+def beside_silence(start: Start, works: Works) -> Callable[[Trial], None]:
     def check(trial: Trial) -> None:
-        server = started(trial)
+        server = start(trial)
         with trial.connect(server, "silent"):
             still_works(trial, server, "a client that says nothing", works)
 
@@ -423,6 +427,8 @@ def slow_reader(trial: Trial) -> None:
                         raise NotMet(f"answer {number} of {count} is {line!r}", repr(answer))
         except TimeoutError:
             raise NotMet(f"after {number} of {count} answers nothing more came") from None
+        except OSError:
+            raise NotMet(f"after {number} of {count} answers the connection broke") from None
         finally:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -430,7 +436,7 @@ def slow_reader(trial: Trial) -> None:
 
 
 def announces(trial: Trial, kind: str = "tcp") -> None:
-    announces_server(trial, trial.serve(*options(trial), files=prepared(trial), kind=kind))
+    announces_server(trial, trial.serve(files=prepared(trial), kind=kind))
 
 
 def announces_server(trial: Trial, server: Server) -> None:
@@ -446,7 +452,7 @@ def announces_udp(trial: Trial) -> None:
 
 def stops(trial: Trial) -> None:
     """Ctrl-C with a client that is in the middle of a line, and one that is silent."""
-    server = started(trial)
+    server = running(trial)
     busy, silent = trial.connect(server, "busy"), trial.connect(server, "silent")
     busy.send(b"x")
     busy.pull(0.05)
@@ -494,11 +500,12 @@ def of_line_server(
     """
     ours = "speaks our protocol"
     some = None if works else ours  # what the others wait for
+    start = running if works else started
     works = works or holds_dialogue
     listed = [
-        robust(ours, "Our docstring shows the protocol: the first answer in it.",
+        robust(ours, "`python3 OUR_SERVER --help` shows the protocol: the first answer; ... is any text.",
                speaks_our_protocol),
-        robust("holds our dialogue to the letter", "Our docstring shows the protocol.", holds,
+        robust("holds our dialogue to the letter", "`python3 OUR_SERVER --help` shows the protocol; ... is any text.", holds,
                ours),
         robust("announces its address", "The first line on stdout tells where it listens.",
                announces),
@@ -511,20 +518,20 @@ def of_line_server(
         robust("hangs up when a client ends at once", "A client may end before it says anything.",
                early_end),
         robust("survives clients that vanish", "A connection may be reset at any time.",
-               survives_resets(works), some),
+               survives_resets(start, works), some),
         robust("survives a line of 200,000 bytes", "It may be refused, but harms nobody.",
-               stands(b"x" * OVER_LONG + b"\n", "a very long line", works), some),
+               stands(start, b"x" * OVER_LONG + b"\n", "a very long line", works), some),
         robust("survives 200,000 bytes without a line end", "They must not be collected for ever.",
-               stands(b"x" * OVER_LONG, "a line without end", works), some),
+               stands(start, b"x" * OVER_LONG, "a line without end", works), some),
         robust("survives bytes that are no UTF-8", "decode() raises UnicodeDecodeError.",
-               stands(b"\xff\xfe\x80\xc3\x28\n\xed\xa0\x80\n", "bytes that are no UTF-8",
+               stands(start, b"\xff\xfe\x80\xc3\x28\n\xed\xa0\x80\n", "bytes that are no UTF-8",
                       works), some),
         robust("survives NUL bytes", "Odd bytes harm nobody.",
-               stands(b"\0\0\0\n\0", "NUL bytes", works), some),
+               stands(start, b"\0\0\0\n\0", "NUL bytes", works), some),
         robust("survives control characters", "Odd bytes harm nobody.",
-               stands(b"\x1b[2J\x07\r\r\n\x9b\x08\n", "control characters", works), some),
+               stands(start, b"\x1b[2J\x07\r\r\n\x9b\x08\n", "control characters", works), some),
         robust("serves others beside a silent client", "One client must not hold up all others.",
-               beside_silence(works), some),
+               beside_silence(start, works), some),
         robust("gives a slow reader every answer", "send() may send less than all of it.",
                slow_reader, ours),
     ]  # fmt: skip
@@ -576,11 +583,29 @@ def complains(trial: Trial, program: Program, status: int = 1) -> None:
     if not program.wait(trial.at_most(START_OF_HELP)):
         raise NotMet("it still runs", f"one line on stderr, and status {status}")
     if program.process.returncode != status or program.errors.count("\n") != 1:
-        lines = program.errors.count("\n")
+        lines = program.errors.splitlines()
+        last = f": {lines[-1]!r}" if lines else ""
         raise NotMet(
-            f"status {program.process.returncode}, and {lines} lines on stderr",
+            f"status {program.process.returncode}, and {len(lines)} lines on stderr{last}",
             f"status {status}, and one line on stderr",
         )
+
+
+def take_one_piece(visit: Visit) -> None:
+    visit.piece()
+
+
+def server_hangs_up(*args: str, files: Mapping[str, bytes] | None = None) -> Requirement:
+    """A server that takes the request and hangs up: one line on stderr, and status 1."""
+
+    def check(trial: Trial) -> None:
+        server = trial.fake(take_one_piece)
+        words = [one.replace("PORT", str(server.port)) for one in args]
+        program = trial.run_client(server.port, *words, files=files)
+        program.probed = True
+        complains(trial, program)
+
+    return robust("ends if the server hangs up", "recv() returns b'' then, for ever.", check)
 
 
 def with_ours(
@@ -628,134 +653,3 @@ def looks_like_a_message(text: str, template: str, *parts: str) -> bool:
         return set(re.findall(r"[^\W\d_]{2,}", given.lower())) - {"none", "null", "false", "true"}
 
     return bool(bare(text) - bare(template))
-
-
-# How a client of theirs may be started
-
-
-ALL_WAYS = 25.0  # seconds after which no other way is tried
-
-
-@dataclass(frozen=True)
-class Way:
-    """Arguments, and what is typed at its keyboard."""
-
-    args: Sequence[str]
-    typed: str = ""
-
-
-def ways(port: int, args: Sequence[str] = (), *typed: Sequence[str]) -> list[Way]:
-    """Return the ways in which a client may take its inputs: from its arguments, or typed."""
-    texts = ["".join(line + "\n" for line in lines) for lines in typed or [args]]
-    listed = [Way(["--port", str(port), *args], texts[0])]
-    if args:
-        listed.append(Way(args, texts[0]))
-    for text in texts:
-        listed += [Way(["--port", str(port)], text), Way([], text)]
-    listed += [Way(["127.0.0.1", str(port), *args], texts[0]), Way([str(port), *args], texts[0])]
-    return listed
-
-
-def run_ways(
-    trial: Trial,
-    server: FakeServer,
-    listed: Sequence[Way],
-    good: Callable[[Program], bool],
-    *,
-    script: str = "",
-    files: Mapping[str, bytes] | None = None,
-    redirect: bool = True,
-) -> Program:
-    """Run a client in one way after the other until `good`; return the last, or the best, run."""
-    key = f"way of {script or trial.script} {len(listed)}"
-    order = list(range(len(listed)))
-    if key in trial.facts:
-        order.sort(key=lambda number: number != trial.facts[key])
-    evidence, programs = trial.evidence, trial.programs
-    start, first = len(evidence.lines), len(programs)
-    commands: dict[int, str] = {}  # the one that is shown is that of the best run
-    best: tuple[int, list[str], Program] | None = None
-    visits: list[Visit] = []
-    given = dict(files or {})
-    end = time.monotonic() + ALL_WAYS
-    number = 0
-
-    def met(program: Program) -> bool:
-        return b"--port" not in server.said and good(program)  # it takes it for an input
-
-    while number < len(order):
-        way = listed[order[number]]
-        server.visits.clear()
-        program = trial.run_client(
-            server.port, *way.args, script=script, stdin=way.typed, files=given, redirect=redirect
-        )
-        commands[id(program)] = evidence.commands.pop()
-        comes = partial(has_come, server, met, program)
-        came = program.wait_for(comes, trial.at_most(START))
-        if comes_slowly(trial, server, program, partial(met, program)):
-            trial.facts[key] = order[number]
-            best, visits = (99, evidence.lines[start:], program), list(server.visits)
-            break
-        visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
-        visited = 0 if b"--port" in server.said else visited
-        program.settle(0.1)
-        hangs = not came and not program.ended()
-        evidence.closings.append(time.monotonic())
-        program.kill()
-        worse = best and ("usage:" in best[2].errors or misled(best[2]))
-        if not best or visited > best[0] or (visited == best[0] and worse):
-            best, visits = (visited, evidence.lines[start:], program), list(server.visits)
-        del evidence.lines[start:]
-        missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)
-        if missing and given and missing[1] not in given and ".." not in missing[1]:
-            given[missing[1].lstrip("/")] = next(iter(given.values()))
-            continue  # the same way, with the file that it wants
-        if key in trial.facts or hangs or trial.late() or time.monotonic() > end:
-            break
-        number += 1
-    assert best
-    server.visits[:] = visits
-    evidence.lines[start:] = best[1]
-    evidence.commands.append(commands[id(best[2])])
-    programs[first:] = [entry for entry in programs[first:] if entry[2] is best[2]] + [
-        ("", True, entry[2]) for entry in programs[first:] if entry[2] is not best[2]
-    ]
-    return best[2]
-
-
-def comes_slowly(
-    trial: Trial, server: FakeServer, program: Program, good: Callable[[], bool]
-) -> bool:
-    """Wait until `good`, and longer while a server still sends."""
-    end = time.monotonic() + MOST_WAIT
-    seconds, before = ANSWER + SHORT, -1
-    while not program.wait_for(good, trial.at_most(seconds)):
-        passed = sum(len(visit.answered) for visit in server.visits)
-        if passed in (0, before) or time.monotonic() > end or program.ended() or trial.late():
-            return good()
-        seconds, before = ANSWER, passed
-    return True
-
-
-def has_come(server: FakeServer, good: Callable[[Program], bool], program: Program) -> bool:
-    return bool(server.visits) or good(program)
-
-
-def bluffs(
-    trial: Trial,
-    listed: Callable[[int], Sequence[Way]],
-    shown: Callable[[FakeServer, Program], bool],
-) -> bool:
-    """Tell whether a client shows a result although the server never answers."""
-
-    def converse(visit: Visit) -> None:
-        while visit.pull():
-            pass
-
-    server = trial.fake(converse, SHORT)
-    lines = len(trial.evidence.lines)
-    program = run_ways(trial, server, listed(server.port), lambda one: shown(server, one))
-    bluffed = shown(server, program)
-    if not bluffed:
-        del trial.evidence.lines[lines:]
-    return bluffed

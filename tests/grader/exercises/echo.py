@@ -216,6 +216,8 @@ def run_echo_client(trial: Trial, change: bytes = b"") -> tuple[bytes, str]:
         )  # fmt: skip
         program.wait(trial.at_most(START if not change else ANSWER))
         if len(server.visits) > before:
+            if program.ended():
+                server.settle()
             trial.facts["way"] = way
             break
     if not server.visits:

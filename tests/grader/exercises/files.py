@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ..process import Program, free_port
 from ..recorder import FakeServer, Visit
+from ..report import output_of
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, SHORT, START, Server, Trial, new_files
 from .common import (
-    Way,
     ask,
     exercise,
     has_help,
@@ -19,10 +19,10 @@ from .common import (
     no_server,
     of_line_server,
     robust,
-    run_ways,
     with_ours,
     word,
 )
+from .ways import Way, known_way, run_ways, start_way
 
 
 def plant(server: Server, name: str, data: bytes) -> None:
@@ -48,6 +48,10 @@ def client_ways(port: int, name: str) -> list[Way]:
     ]
 
 
+def values(name: str) -> dict[str, str]:
+    return {"file": name, "copy": f"copy-{name}"}
+
+
 def content(size: int = 50_000) -> bytes:
     """Return bytes that are no text, with all that a protocol might take for its own."""
     return b"\r\nEOF\0END\n.\r\n" + random.randbytes(size) + b"\r\n"
@@ -61,7 +65,7 @@ def fetch(trial: Trial, server: FakeServer, name: str, data: bytes) -> Program:
     return run_ways(trial, server, client_ways(server.port, name),
                     lambda program: (saved(program, data) and program.ended()) or (
                         saved(program, data)),
-                    script="file_client.py")  # fmt: skip
+                    script="file_client.py", values=values(name))  # fmt: skip
 
 
 def our_server(files: dict[str, bytes]) -> Callable[[Visit], None]:
@@ -155,8 +159,9 @@ def not_found(trial: Trial) -> None:
 
     def check(server: FakeServer) -> None:
         program = run_ways(trial, server, client_ways(server.port, name),
-                           lambda one: one.ended() and bool(server.visits))  # fmt: skip
-        text = program.printed + program.errors
+                           lambda one: one.ended() and bool(server.visits),
+                           values=values(name))  # fmt: skip
+        text = output_of(program)
         if not program.ended():
             raise NotMet("it still runs", "an error message, and the end")
         if "Traceback" in text:
@@ -182,12 +187,11 @@ def no_connection(trial: Trial) -> None:
     port = free_port()
     trial.ports[port] = trial.default_port
     name = f"{word()}.txt"
-    known = next((trial.facts[key] for key in trial.facts if key.startswith("way of file")), 0)
-    way = client_ways(port, name)[known]
-    program = trial.run_client(port, *way.args, stdin=way.typed)
+    ways, known = known_way(trial, trial.script, port, client_ways(port, name), values(name))
+    program = start_way(trial, port, ways[known or 0])
     if not program.wait(trial.at_most(START)):
         raise NotMet("it still runs", "an error message")
-    text = program.printed + program.errors
+    text = output_of(program)
     if "Traceback" in text:
         raise NotMet("a traceback", "an error message")
     if not looks_like_a_message(text, "enter file name to download filename the of", name):
@@ -247,6 +251,7 @@ def survives_not_found(trial: Trial) -> None:
             client_ways(relay.port, name),
             lambda one: one.ended() and bool(relay.visits),
             script="file_client.py",
+            values=values(name),
         )
         answered = b"".join(bytes(visit.answered) for visit in relay.visits)
         if not answered and not any(visit.said for visit in relay.visits):
@@ -290,6 +295,7 @@ def stays_inside(trial: Trial) -> None:
                 client_ways(relay.port, name),  # the way that has worked before comes first
                 lambda one: one.ended(),
                 script="file_client.py",
+                values=values(name),
             )
             answered = b"".join(bytes(visit.answered) for visit in relay.visits)
             leak(secret, name, answered + b"".join(new_files(program).values()))

@@ -20,18 +20,21 @@ def ftp(names: list[str], mlsd: bool = True) -> Callable[[Visit], None]:
 
     def converse(visit: Visit) -> None:
         visit.send(b"220 ready\r\n")
-        place = "/"
+        place, inside = "/", False
         data: socket.socket | None = None
         while line := visit.line():
             verb, _, word = line.decode("utf-8", "replace").strip().partition(" ")
             verb = verb.upper()
-            if verb in ("PASV", "EPSV"):
+            inside = inside or verb == "PASS"
+            if inside and verb in ("PASV", "EPSV"):
                 data = socket.create_server(("127.0.0.1", 0))
                 data.settimeout(visit.timeout)
                 port = data.getsockname()[1]
                 visit.send(f"229 Entering Extended Passive Mode (|||{port}|)\r\n".encode()
                            if verb == "EPSV" else
                            f"227 (127,0,0,1,{port // 256},{port % 256})\r\n".encode())  # fmt: skip
+            elif verb not in ("USER", "PASS", "QUIT") and not inside:
+                visit.send(b"530 log in first, as anonymous\r\n")
             elif verb in ("NLST", "LIST", "MLSD") and data and (mlsd or verb != "MLSD"):
                 where = [one for one in word.split() if not one.startswith("-")]
                 folder = "/" + (where[0] if where else place).strip("/")

@@ -6,7 +6,9 @@ import re
 import time
 from datetime import datetime, timezone
 
+from ..process import Program
 from ..recorder import Visit, number_in
+from ..report import last_error
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, START, Server, Trial
 from .common import exercise, has_help, listens, no_server, of_line_server, robust, word
@@ -61,6 +63,14 @@ def greets(trial: Trial, what: str) -> None:
         if number_in(server.port, reply):
             cause = "it is the port of the server, not of the client"
         raise NotMet(f"{reply!r}", f"the port of the client: {port}", cause)
+    if what == "port" and server.program.wait(0.1) and crashed(server.program):
+        raise NotMet("it ended with an error when it had greeted one client", "it goes on")
+
+
+def crashed(program: Program) -> bool:
+    """Tell whether an exception has ended it; not one that we may have caused by hanging up."""
+    error = last_error(program)
+    return bool(error) and not re.match("BrokenPipe|Connection", error)
 
 
 def tells_the_time(trial: Trial) -> None:

@@ -15,7 +15,6 @@ from ..recorder import Evidence, Visit
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, SHORT, START, Server, Trial, new_files, wait_until
 from .common import (
-    Way,
     exercise,
     extra,
     has_help,
@@ -24,10 +23,10 @@ from .common import (
     of_line_server,
     read_line,
     robust,
-    run_ways,
     started,
     word,
 )
+from .ways import Way, run_ways
 
 SENDER, RECIPIENT = "ada@example.com", "charles@example.org"
 
@@ -228,7 +227,10 @@ def hands_over(trial: Trial) -> tuple[list[Mail], str, Program]:
     server = trial.fake(our_server(record))
     token = word()
     program = run_ways(trial, server, client_ways(server.port, token),
-                       lambda _: any(mail.accepted for mail in record))  # fmt: skip
+                       lambda _: any(mail.accepted for mail in record),
+                       values={"sender": SENDER, "recipient": RECIPIENT,
+                               "subject": f"Hello {token}",
+                               "body": f"How are you, {token}?"})  # fmt: skip
     if not server.visits and not record:
         raise NotMet("it does not connect", "a connection")
     return record, token, program
@@ -238,6 +240,11 @@ def says_who(trial: Trial) -> None:
     record, _, _ = hands_over(trial)
     if not any(mail.sender and mail.recipient for mail in record):
         raise NotMet("it names no sender and recipient", "MAIL FROM and RCPT TO")
+    given = [SENDER.encode(), RECIPIENT.encode()]
+    for mail in record:
+        if [one in mail.recipient for one in given] == [True, False]:
+            raise NotMet(f"{mail.recipient!r}", f"RCPT TO:<{RECIPIENT}>",
+                         "it names the sender as the recipient")  # fmt: skip
 
 
 def sends_a_message(trial: Trial) -> None:
