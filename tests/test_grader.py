@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
+from grader.person import Keyboard, arguments
+from grader.process import Program
+from grader.recorder import Evidence
 
 SHELF = ROOT / "tests" / "grader_shelf"
 FOLDERS = sorted(path for path in SHELF.glob("*/*") if path.is_dir())
@@ -37,6 +40,7 @@ ROBUST = {
 CAUSES = {
     "calc/wrong_client_computes": "it computes the result itself",
     "chat/wrong_only_sender": "what alice says comes back to alice only",
+    "smtp/wrong_rcpt_is_sender": "it names the sender as the recipient",
     "echo/wrong_constant": "it prints what it has sent, not what it has received",
     "file/wrong_first_4096": "the file is cut at 4096 bytes",
     "greeting/wrong_server_address": "it is the port of the server, not of the client",
@@ -173,7 +177,7 @@ def test_feedback_shows_what_happened(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "\x1b" not in result.stdout
     assert r"b'\x1b[2J5'" in result.stdout
-    assert "python3 sum_server.py --port 1234" in result.stdout
+    assert re.search(r"(?m)^  by hand    python3 sum_server.py$", result.stdout)
     assert "  expected   the sum: " in result.stdout
     assert 'not tried: waits for "sends the sum back"' in result.stdout
     shown = re.search(r"(?ms)^sum_server.py: sends the sum.*?^$", result.stdout)
@@ -233,6 +237,49 @@ BOMBS = {
     "        time.sleep(60)\n"
     "        os._exit(0)\n",
 }
+
+
+@pytest.mark.parametrize(
+    ("printed", "code", "args"),
+    [
+        (
+            "usage: x.py [-h] [-f FILE] -k KEY [--port PORT]\nx.py: error: no key",
+            "",
+            ["-k", "the key"],
+        ),
+        ("Uso: python3 cliente.py servidor puerto archivo", "", ["127.0.0.1", "9", "a.json"]),
+        ("", '"""Aufruf: x.py [RECHNER] [PORT]"""', ["127.0.0.1", "9"]),
+        ("", "key = sys.argv[2]\npath = sys.argv[1]\n", ["a.json", "the key"]),
+        ("", "host, port = sys.argv[1], int(sys.argv[2])\n", ["127.0.0.1", "9"]),
+        ("", "_, datei, schluessel = sys.argv\n", ["a.json", "the key"]),
+        ("", "print('no usage, and no arguments')\n", None),
+    ],
+)
+def test_arguments_as_a_person_would_give_them(
+    printed: str, code: str, args: list[str] | None
+) -> None:
+    values = {"host": "127.0.0.1", "port": "9", "file": "a.json", "key": "the key"}
+    assert arguments(printed, code, values) == ([args] if args else [])
+
+
+TALK = """
+print("1. List the files\\n2) Get a file")
+for text in ("Choice: ", "Dateiname: ", "IP of the server: ", "Port? ", "Again (y/n)? ", "Name: "):
+    print("<" + input(text) + ">")
+"""
+
+
+def test_answers_at_prompts(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "talk.py").write_text(TALK, encoding="utf-8")
+    command = [sys.executable, "talk.py"]
+    program = Program(command, tmp_path / "mine", "", {}, stdin=True)
+    try:
+        values = {"host": "127.0.0.1", "port": "9", "file": "a b.txt"}
+        Keyboard(program, values, Evidence()).join(20)
+        assert re.findall("<(.*)>", program.printed) == ["1", "a b.txt", "127.0.0.1", "9", "n", ""]
+    finally:
+        program.kill()
 
 
 def commands_by_hand(feedback: str) -> list[str]:

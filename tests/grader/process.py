@@ -68,7 +68,8 @@ def is_small(folder: Path) -> bool:
 
 
 WATCHED: list[Program] = []
-WATCHING = threading.Lock()  # two checks may start their first program at once
+WATCHERS: list[threading.Thread] = []  # one, as long as there is anything to watch
+WATCHING = threading.Lock()
 
 
 class Program:
@@ -120,10 +121,11 @@ class Program:
         for thread in self.threads:
             thread.start()
         self.unread = self.threads[:]
-        WATCHED.append(self)
         with WATCHING:
-            if not WATCHER.is_alive():
-                WATCHER.start()
+            WATCHED.append(self)
+            if LINUX and not WATCHERS:
+                WATCHERS.append(threading.Thread(target=watch, daemon=True))
+                WATCHERS[0].start()
 
     def drain(self, stream: IO[bytes], kept: bytearray) -> None:
         """Read all that comes, and keep the beginning."""
@@ -215,7 +217,7 @@ class Program:
         else:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        with suppress(ValueError):
+        with WATCHING, suppress(ValueError):
             WATCHED.remove(self)
         self.process.wait()
         for thread in self.threads:
@@ -340,27 +342,27 @@ def readable(raw: str) -> str:
 
 
 def watch() -> None:
-    """Stop programs that start threads or processes without end, where the system tells.
+    """Stop programs that start threads or processes without end, on Linux.
 
     Limits of the system are of no use: RLIMIT_NPROC counts all processes of a user, and not root's.
     """
-    while LINUX:
+    while True:
         time.sleep(0.05)  # in which Python starts some hundreds
-        if not WATCHED:
-            continue
+        with WATCHING:
+            watched = WATCHED[:]
+            if not watched:
+                WATCHERS.clear()
+                return
         counts: Counter[int] = Counter()
         for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError, IndexError):
                 fields = path.read_text().rpartition(")")[2].split()
                 counts[int(fields[3])] += int(fields[17])  # session, threads
-        for program in WATCHED[:]:
+        for program in watched:
             if counts[program.process.pid] > MOST_TASKS:
                 program.stopped = counts[program.process.pid]
                 with suppress(OSError):
                     os.killpg(program.process.pid, signal.SIGKILL)  # all at once: none is born
-
-
-WATCHER = threading.Thread(target=watch, daemon=True)
 
 
 def kill_marked(mark: str) -> None:

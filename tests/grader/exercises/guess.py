@@ -165,7 +165,7 @@ def play(trial: Trial, server: Server) -> Game:
     known = trial.facts.get("game")
     usual = [(False, b"\n", False), (False, b"", False), (True, b"\n", False),
              (True, b"", False)]  # fmt: skip
-    tries = [known] if known else usual
+    tries = (3 if known[2] else 1) * [known] if known else usual  # see learn()
     game: Game | None = None
     for number, (inverse, end, learn) in enumerate(tries):
         lines = len(trial.evidence.lines)
@@ -243,7 +243,7 @@ def guesses_sent(trial: Trial, relay: FakeServer) -> bool:
 
 
 def can_be_won(trial: Trial) -> None:
-    if pair_works(trial) and trial.facts.get("game") is None:
+    if trial.facts.get("game") is None and pair_works(trial):
         return
     game = play(trial, trial.serve())
     if game.number is None:
