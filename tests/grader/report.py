@@ -55,33 +55,45 @@ def one_line(problem: NotMet) -> str:
     return cut(text, 110)
 
 
+START = "Traceback (most recent call last):"
+# Ctrl-C, and the end of our input; what comes of them is nobody's fault.
+HARMLESS = ("KeyboardInterrupt", "SystemExit", "asyncio.CancelledError", "EOFError")
+
+
+def error_in(traceback: Sequence[str]) -> str:
+    """Return the exception that a traceback ends with, if it is one to speak of."""
+    pattern = r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Timeout|Warning)?(: |$)"
+    error = next((line for line in reversed(traceback) if re.match(pattern, line)), "")
+    return "" if error.partition(":")[0] in HARMLESS else error.strip()
+
+
 def traceback_of(program: Program) -> list[str]:
-    """Return the last lines of a learner's traceback, with their own lines of code."""
-    match = re.search(r"Traceback \(most recent call last\):.*", program.errors, re.DOTALL)
-    if not match:
-        return []
-    lines: list[str] = []
-    hidden = False  # lines of our own module, and of Python's library
-    for line in match[0].splitlines():
-        if line.startswith('  File "'):
-            hidden = str(ENVIRONMENT) in line or "/lib/python" in line or "<frozen" in line
-        elif not line.startswith("    "):
-            hidden = False
-        if not hidden and not re.fullmatch(r"[\s^~]+", line):
-            lines.append(line)
-    return lines
+    """Return the learner's first traceback with an error: those after it often follow from it.
+
+    Its lines of our own module, and of Python's library, are left out.
+    """
+    found: list[str] = []
+    for part in re.split(f"(?={re.escape(START)})", program.errors)[1:]:
+        lines: list[str] = []
+        hidden = False
+        for line in part.splitlines():
+            if line.startswith('  File "'):
+                hidden = str(ENVIRONMENT) in line or "/lib/python" in line or "<frozen" in line
+            elif not line.startswith("    "):
+                hidden = False
+            if not hidden and not re.fullmatch(r"[\s^~]*", line):
+                lines.append(line)
+            if line and not line.startswith((" ", START)):
+                break  # the exception
+        found = found or lines
+        if error_in(lines):
+            return lines
+    return found
 
 
-def last_error(program: Program) -> str:
+def raised(program: Program) -> str:
     """Return the exception that ended a program, or a part of it; not what a Ctrl-C does."""
-    for line in reversed(traceback_of(program)):
-        if re.match(
-            r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Timeout|Warning)?(: |$)", line
-        ):
-            name = line.partition(":")[0]
-            harmless = ("KeyboardInterrupt", "SystemExit", "asyncio.CancelledError", "EOFError")
-            return "" if name in harmless else line.strip()
-    return ""
+    return error_in(traceback_of(program))
 
 
 def where(program: Program) -> str:
@@ -130,10 +142,10 @@ def feedback(script: Script, requirement: Requirement, problem: NotMet, trial: T
         head.append(f"  expected   {problem.expected}")
     cause = problem.cause
     if not cause:
-        failed = [one for one in trial.culprits() if last_error(one) and own_fault(one, trial)]
+        failed = [one for one in trial.culprits() if raised(one) and own_fault(one, trial)]
         if failed:
             first = min(failed, key=lambda one: one.failed_at)
-            cause = last_error(first) + where(first)
+            cause = raised(first) + where(first)
     if cause:
         head.append(f"  cause      {cause}")
     by_hand = [

@@ -353,19 +353,17 @@ class Trial:
         environment = {"EXERCISE_CONNECT": f"*={port}"} if redirect else {}
         return self.launch(args, script, ours, stdin, keep_stdin, files, environment)
 
-    def aside(self, other: Callable[[], bool]) -> bool:
-        """Try something else; if it does not work either, forget that it was tried."""
+    def aside(self, other: Callable[[], object]) -> bool:
+        """Try something else; if it returns False or raises NotMet, forget that it was tried."""
         lines, commands = self.evidence.lines[:], self.evidence.commands[:]
-        programs = self.programs[:]
+        count = len(self.programs)
         try:
-            worked = other()
+            worked = other() is not False
         except NotMet:
             worked = False
         if not worked:
             self.evidence.lines[:], self.evidence.commands[:] = lines, commands
-            for index, (script, _, program) in enumerate(self.programs):
-                if index >= len(programs):
-                    self.programs[index] = (script, True, program)  # not shown any more
+            self.forget([program for _, _, program in self.programs[count:]])
         return worked
 
     # What a failure shows

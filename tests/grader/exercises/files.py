@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from ..process import Program, free_port
 from ..recorder import FakeServer, Visit
@@ -100,14 +101,9 @@ def with_any_server(
         if data is not None:
             plant(server, name, data)
         check(trial.relay(server))
-        return
-    except NotMet as problem:
-        first, evidence, programs = problem, trial.evidence.lines[:], trial.programs[:]
-    try:
-        check(trial.fake(ours))
     except NotMet:
-        trial.evidence.lines[:], trial.programs[:] = evidence, programs
-        raise first from None
+        if not trial.aside(lambda: check(trial.fake(ours))):
+            raise
 
 
 def fault(program: Program, data: bytes) -> NotMet:
@@ -203,30 +199,30 @@ def no_connection(trial: Trial) -> None:
 
 def sends_file(trial: Trial, data: bytes) -> None:
     """Met with their own client, if there is one; or else by our protocol."""
+    if not trial.has("file_client.py"):
+        trial.evidence.add("note", "there is no file_client.py here: tried by our protocol")
+        sends_by_our_protocol(trial, data)
+        return
     name = f"{word()}.bin"
     server = trial.serve()
     plant(server, name, data)
-    problem = None
-    if trial.has("file_client.py"):
-        relay = trial.relay(server)
-        program = fetch(trial, relay, name, data)
-        answered = b"".join(bytes(visit.answered) for visit in relay.visits)
-        if saved(program, data) or data in answered:
-            return
-        problem = fault(program, data)
-        evidence = trial.evidence.lines[:]
-        server = trial.serve()
-        plant(server, name, data)
-    else:
-        trial.evidence.add("note", "there is no file_client.py here: tried by our protocol")
+    relay = trial.relay(server)
+    program = fetch(trial, relay, name, data)
+    answered = b"".join(bytes(visit.answered) for visit in relay.visits)
+    met = saved(program, data) or data in answered
+    if not met and not trial.aside(partial(sends_by_our_protocol, trial, data)):
+        raise fault(program, data)
+
+
+def sends_by_our_protocol(trial: Trial, data: bytes) -> None:
+    name = f"{word()}.bin"
+    server = trial.serve()
+    plant(server, name, data)
     server.program.probed = True
     with trial.connect(server) as client:
         client.send(f"GET {name}\n".encode())
         reply = client.receive(lambda got: got.endswith(data), trial.at_most(ANSWER))
         if reply != f"OK {len(data)}\n".encode() + data:
-            if problem:
-                trial.evidence.lines[:] = evidence
-                raise problem
             raise NotMet(f"{reply[:60]!r}" if reply else "no answer",
                          f"'OK {len(data)}', a line end, and the bytes")  # fmt: skip
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from ..process import Program
 from ..recorder import Visit, number_in
-from ..report import last_error
+from ..report import raised
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, START, Server, Trial
 from .common import exercise, has_help, listens, no_server, of_line_server, robust, word
@@ -69,7 +69,7 @@ def greets(trial: Trial, what: str) -> None:
 
 def crashed(program: Program) -> bool:
     """Tell whether an exception has ended it; not one that we may have caused by hanging up."""
-    error = last_error(program)
+    error = raised(program)
     return bool(error) and not re.match("BrokenPipe|Connection", error)
 
 

@@ -102,13 +102,9 @@ def with_any_server(trial: Trial, check: Callable[[FakeServer], None]) -> None:
         try:
             check(trial.relay(trial.serve(script="json_server.py")))
             return
-        except NotMet as problem:
-            first, evidence = problem, trial.evidence.lines[:]
-        try:
-            check(trial.fake(our_server))
         except NotMet:
-            trial.evidence.lines[:] = evidence
-            raise first from None
+            if not trial.aside(lambda: check(trial.fake(our_server))):
+                raise
         return
     trial.evidence.add("note", "there is no json_server.py here: tried with ours")
     check(trial.fake(our_server))
@@ -158,6 +154,7 @@ def displays_an_error(trial: Trial) -> None:
     def check(server: FakeServer) -> None:
         good_key, value, good = lookup(trial, server, True)
         template = good.printed
+        trial.forget([good])
         key, _, program = lookup(trial, server, False)
         text = output_of(program)
         if "Traceback" in text:
@@ -221,8 +218,15 @@ def tells_that_it_is_missing(trial: Trial) -> None:
         server = trial.serve()
         relay = trial.relay(server)
         lookup(trial, relay, False)
-        if any(visit.answered for visit in relay.visits) or trial.facts.get("silent is fine"):
+        if any(visit.answered for visit in relay.visits):
             return
+        if not trial.aside(partial(answers_that_it_is_missing, trial)):
+            raise NotMet("no answer", "an answer that tells that the key is missing")
+    else:
+        answers_that_it_is_missing(trial)
+
+
+def answers_that_it_is_missing(trial: Trial) -> bool:
     server = trial.serve()
     server.program.probed = True
     with trial.connect(server) as client:
@@ -230,6 +234,7 @@ def tells_that_it_is_missing(trial: Trial) -> None:
         reply = client.receive(lambda data: bool(data.strip()), trial.at_most(ANSWER))
         if not reply.strip():
             raise NotMet("no answer", "an answer that tells that the key is missing")
+    return True
 
 
 def sends_all(trial: Trial) -> None:
@@ -257,7 +262,8 @@ JSON_SERVER = Script(
         exercise("listens", "Using socket and json modules.", listens),
         exercise("sends the value of the key",
                  "The server will send back the value of the key.", sends_the_value),
-        exercise("answers if the key does not exist", "If the key does not exist.",
+        exercise("answers if the key does not exist",
+                 "If the key does not exist, the client will display an error message.",
                  tells_that_it_is_missing),
         *of_line_server(
             robust("sends all of a large answer", "12 megabytes, to a client that reads late.",
@@ -281,7 +287,9 @@ JSON_CLIENT = Script(
                  "It will send the dictionary to the server alongside a key.", sends_both),
         exercise("displays the value", "The server will send back the value of the key.",
                  displays_the_value),
-        exercise("displays an error message", "If the key does not exist.", displays_an_error),
+        exercise("displays an error message",
+                 "If the key does not exist, the client will display an error message.",
+                 displays_an_error),
         robust("works with our server to the letter", "It prints the value as JSON.",
                with_ours("json_server.py", ["--port", "PORT", "a.json", "name"], ['"Ada"'],
                          files={"a.json": b'{"name": "Ada"}'})),
