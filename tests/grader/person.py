@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # What a word in a usage or a prompt asks for, in languages that learners write in. The first that
 # fits counts: "name of the file on the server" asks for a file.
 ROLES = {
+    "folder": r"folder|director|dir(?![a-z])|ordner|verzeichnis|carpeta|pasta|cartella|dossier",
     "port": r"(?<![a-z])port|puerto",
     "copy": r"save|output|target|dest|ziel|guardar|cop[yi]|kopie|local|new",
     "key": r"key|clave|schl(ü|ue)ssel|chave|llave|cl[ée]\b",
@@ -24,8 +25,9 @@ ROLES = {
     "sender": r"(?<![a-z])from|sender|absender|von(?![a-z])|remit|(?<![a-z])de(?![a-z])",
     "recipient": r"(?<![a-z])to(?![a-z])|recipient|rcpt|empf|(?<![a-z])an(?![a-z])|dest|para",
     "subject": r"subject|betreff|asunto",
-    "body": r"body|text|mes*sage|msg|nachricht|mensaje|cuerpo",
-    "host": r"host|serve?[ru]|servidor|addr|adres|direc|(?<![a-z])ip(?![a-z])|rechner|machine",
+    "body": r"body|text|mes*sag|mesaj|msg|nachricht|mensaje|cuerpo",
+    "name": r"name|nick|user|nom|soprannome|apodo",
+    "host": r"host|serve?[ru]|servidor|addr|adres|indirizzo|direc|(?<![a-z])ip(?![a-z])|rechner|machine",
 }
 YES_OR_NO = r"\b[yjsYJS]\w* ?/ ?[nN]\w*\b"
 CHOICE = r"(?m)^\W*(\d)\s*[-.):\]=]+\s*\S"  # "1. Download a file", "[2] Quit"
@@ -112,8 +114,12 @@ def arguments(printed: str, source: str, values: Values) -> list[list[str]]:
 class Keyboard(threading.Thread):
     """Types an answer to each prompt; in a menu, one choice after the other."""
 
-    def __init__(self, program: Program, values: Values, evidence: Evidence) -> None:
+    def __init__(
+        self, program: Program, values: Values, evidence: Evidence, stays: bool = False
+    ) -> None:
+        """`stays`: whoever started it types the rest."""
         super().__init__(daemon=True)
+        self.stays = stays
         self.program, self.evidence = program, evidence
         self.values = dict(values)
         self.known = dict(values)  # also those that were given already
@@ -131,7 +137,7 @@ class Keyboard(threading.Thread):
             text, seen = program.printed[seen:], len(program.printed)
             answer = self.answer(text)
             if answer is None:
-                program.say("", close=True)
+                program.say("", close=not self.stays)
                 return
             self.evidence.add("typed", repr(f"{answer}\n"))
             program.say(f"{answer}\n")
@@ -151,7 +157,7 @@ class Keyboard(threading.Thread):
             role = next((one for one in self.values if one not in ("host", "port", "copy")), None)
         if role in self.values:
             return self.values.pop(role)
-        if not self.endings:
+        if self.stays or not self.endings:
             return None
         word = re.search(r"quit|exit|\bq\b|done|stop|ende\b|salir|fertig", prompt, re.IGNORECASE)
         if word and not re.search(EMPTY_ENDS, prompt.lower()) and self.endings[0] == "":

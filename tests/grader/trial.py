@@ -79,6 +79,7 @@ class Trial:
         self.ports: dict[int, int] = {}  # those that were free, and those of the exercise
         self.gone: set[int] = set()  # those of our own servers in this process
         self.connections = 0  # of ours to the server
+        self.wanted: set[str] = set()  # files that a client could not find
         self.still: list[tuple[str, ...] | None] = []  # what all programs wait for
         self.still_slow = 0.0
 
@@ -205,7 +206,7 @@ class Trial:
         for way in ways:
             port = free_port()
             self.ports[port] = self.default_port
-            values = {"host": "127.0.0.1", "port": str(port), "file": "log.txt"}
+            values = {"host": "127.0.0.1", "port": str(port), "folder": ".", "file": "log.txt"}
             if way == 3 and known not in self.facts:
                 said = "".join(one.printed + one.errors for one in ends)
                 self.facts[f"usage of {script}"] = said

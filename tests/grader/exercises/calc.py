@@ -201,12 +201,14 @@ def shows_the_result(trial: Trial) -> None:
 
     program = run_ways(trial, server, listed_ways(server.port, f"{a} + {b}"), shown,
                        values=values)  # fmt: skip
-    if shown(program):
-        return
 
     def right(one: Program) -> bool:
         return number_in(a + b, one.printed)
 
+    if shown(program):
+        if trial.has("calc_server.py"):
+            keeps_step(trial, f"{a} + {b}", a + b)
+        return
     if trial.has("calc_server.py") and not right(program):
         relay = trial.relay(trial.serve(script="calc_server.py"))
         pair = run_ways(trial, relay, listed_ways(relay.port, f"{a} + {b}"), right,
@@ -218,6 +220,22 @@ def shows_the_result(trial: Trial) -> None:
     cause = "it computes the result itself" if right(program) else ""
     raise NotMet(f"the server answered {answer}, and the output is {program.printed!r}",
                  f"{answer} in the output", cause)  # fmt: skip
+
+
+def keeps_step(trial: Trial, text: str, value: int) -> None:
+    """Raise NotMet if their own server answers right, and the client does not show it."""
+    lines = trial.evidence.lines[:]
+    try:
+        relay = trial.relay(trial.serve(script="calc_server.py"))
+    except NotMet:
+        return
+    program = run_ways(trial, relay, listed_ways(relay.port, text), partial(shows_value, value),
+                       values={"expression": text})  # fmt: skip
+    answered = b"".join(bytes(visit.answered) for visit in relay.visits)
+    if number_in(value, answered) and not shows_value(value, program):
+        raise NotMet(f"calc_server.py answered {value}, and the output is {program.printed!r}",
+                     f"{value} in the output")  # fmt: skip
+    trial.evidence.lines[:] = lines
 
 
 def bounded(trial: Trial) -> None:

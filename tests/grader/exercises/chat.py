@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ..person import Keyboard
 from ..process import Program
 from ..recorder import Client, Visit, never
 from ..requirement import NotMet, Script
@@ -22,6 +21,7 @@ from .common import (
     with_ours,
     word,
 )
+from .ways import Way, as_a_person
 
 SETTLED = 0.1  # seconds
 GREETINGS = ("plain", "name", "command")  # how a client may have to begin
@@ -82,8 +82,18 @@ def pair_talks(trial: Trial) -> bool:
     return talk_by_keyboard(trial, server.port)
 
 
-def keyboard(trial: Trial, port: int, name: str, args: Sequence[str]) -> Program:
-    program = trial.run_client(port, *args, script="chat_client.py", keep_stdin=True)
+CLIENT = "chat_client.py"
+
+
+def values(port: int, name: str) -> dict[str, str]:
+    return {"host": "127.0.0.1", "port": str(port), "name": name}
+
+
+def keyboard(trial: Trial, port: int, name: str, way: Way) -> Program:
+    program = trial.run_client(port, *way.args, script=CLIENT, keep_stdin=True)
+    if way.values is not None:
+        Keyboard(program, way.values, trial.evidence, stays=True).join(SHORT)
+        return program
     program.wait_for(lambda: bool(program.out), 0.5)
     trial.evidence.add("typed", f"{name}: {name!r}")
     program.say(f"{name}\n")
@@ -92,8 +102,16 @@ def keyboard(trial: Trial, port: int, name: str, args: Sequence[str]) -> Program
 
 
 def talk_by_keyboard(trial: Trial, port: int) -> bool:
-    for args in (["--port", str(port)], []):
-        alice, bob = (keyboard(trial, port, name, args) for name in ("alice", "bob"))
+    for number in range(6):
+        usual = [Way(["--port", str(port)]), Way([])]
+        found = {name: [*usual, *as_a_person(trial, CLIENT, values(port, name))][number : number + 1]
+                 for name in ("alice", "bob")}  # fmt: skip
+        if not found["alice"] or not found["bob"]:
+            break
+        alice, bob = (keyboard(trial, port, name, way) for name, [way] in found.items())
+        trial.facts[f"usage of {CLIENT}"] = alice.printed + alice.errors
+        if alice.ended() and bob.ended():
+            continue
         for text in ("{}", "MSG bob {}", "bob {}"):
             if text.startswith("MSG"):
                 for name, one in (("alice", alice), ("bob", bob)):
@@ -104,7 +122,10 @@ def talk_by_keyboard(trial: Trial, port: int) -> bool:
             trial.evidence.add("typed", f"alice: {text.format(token)!r}")
             alice.say(text.format(token) + "\n")
             if bob.prints(token, trial.at_most(SHORT)):
-                return True
+                second = f"hello {word()}"
+                trial.evidence.add("typed", f"alice: {text.format(second)!r}")
+                alice.say(text.format(second) + "\n")
+                return bob.prints(second, trial.at_most(SHORT))
     return False
 
 
@@ -244,11 +265,19 @@ def open_chat(visit: Visit) -> None:
 
 def client_at_ours(trial: Trial) -> tuple[Program, Visit, bytes] | None:
     """Start the client at a server of ours, say who we are, and then something; return all."""
-    for args in (["--port", "PORT"], [], ["--port", "PORT", "--name", "alice"],
-                 ["127.0.0.1", "PORT"]):  # fmt: skip
+    usual = [["--port", "PORT"], [], ["--port", "PORT", "--name", "alice"], ["127.0.0.1", "PORT"]]
+    for number in range(8):
         server = trial.fake(open_chat, 30)
-        words = [one.replace("PORT", str(server.port)) for one in args]
-        program = trial.run_client(server.port, *words, keep_stdin=True)
+        ways = [Way([one.replace("PORT", str(server.port)) for one in args]) for args in usual]
+        ways[2:2] = as_a_person(trial, CLIENT, values(server.port, "alice"))
+        if number >= len(ways):
+            break
+        way = ways[number]
+        program = trial.run_client(server.port, *way.args, keep_stdin=True)
+        if way.values is not None:
+            Keyboard(program, way.values, trial.evidence, stays=True).join(SHORT)
+        else:
+            trial.facts[f"usage of {CLIENT}"] = program.printed + program.errors
         ready = program.wait_for(lambda server=server: bool(server.visits), 2)  # type: ignore[misc]
         trial.evidence.add("typed", "'alice\\n'")
         program.say("alice\n")

@@ -164,6 +164,8 @@ def not_found(trial: Trial) -> None:
             raise NotMet("a traceback", "an error message")
         if not looks_like_a_message(text, "enter file name to download filename the of", name):
             raise NotMet(f"the output is {text!r}", "an error message")
+        if any(data.strip() for data in new_files(program).values()):
+            raise NotMet("a file was saved", "an error message, and no file")
         if looks_successful(text):
             raise NotMet(f"the output is {text!r}", "an error message",
                          "it says that a file was saved which does not exist")  # fmt: skip

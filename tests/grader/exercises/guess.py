@@ -50,6 +50,13 @@ def kind(reply: str) -> str:
     return "lower" if low else "higher" if high else ""
 
 
+NOT_RIGHT = r"in-?correct|not (right|correct|equal)|wrong"
+
+
+def is_right(text: str) -> bool:
+    return bool(re.search(RIGHT, re.sub(NOT_RIGHT, "", text.lower())))
+
+
 # A guess that is too high, or that is to be lower: words that mean one thing only.
 CLEAR = re.compile(
     r"too (?:(?P<high>high|big|large)|low|small)"
@@ -261,8 +268,8 @@ def can_be_won(trial: Trial) -> None:
                          + ", ".join(f"{g}: {r.strip()!r}" for g, r in game.hints[-3:]),
                          "hints that lead to the number", against(game))  # fmt: skip
         hints |= {game.meant(reply) for guess, reply in game.hints if guess != game.number}
-        if not hints or {"higher", "lower"} <= hints:
-            break
+        if number > 1 and (not hints or {"higher", "lower"} <= hints):
+            break  # one game may be won by luck
 
 
 def begin_again(trial: Trial) -> None:
@@ -429,11 +436,11 @@ def by_keyboard(trial: Trial, server: FakeServer, program: Program) -> bool:
         settle(program)
         text = program.printed[seen:]
         seen = len(program.printed)
-        if re.search(RIGHT, text.lower()) and (kind(text.splitlines()[-1]) not in (
+        if is_right(text) and (kind(text.splitlines()[-1]) not in (
                 "higher", "lower") or program.ended()):  # fmt: skip
             return True
         if program.ended():
-            said = bool(re.search(RIGHT, program.printed.lower()))
+            said = is_right(text or program.printed)
             return said or ended_by_itself(server, program) or (
                 # whatever the words: after two guesses and more it ends well, without a hint
                 turn > 1 and bool(text.strip()) and not kind(text)

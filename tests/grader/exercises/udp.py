@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from ..process import Program
 from ..recorder import Evidence, number_in, shortened
 from ..requirement import NotMet, Script
 from ..trial import SHORT, START, Server, Trial, new_files, wait_until
 from .common import announces_udp, ended_well, exercise, has_help, robust, word
 from .greeting import near_now
+from .ways import Way, as_a_person
 
 WRITTEN = 2.0  # seconds until a datagram is in the file
 
@@ -205,23 +207,39 @@ def stops_on_ctrl_c(trial: Trial) -> None:
 
 
 def received(trial: Trial, message: str) -> tuple[bytes | None, str]:
+    """Return the datagram that comes, and what is printed; the order of arguments is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(trial.at_most(0.05))
         port = server.getsockname()[1]
-        program = trial.launch(["127.0.0.1", str(port), message], stdin="")
-        end = time.monotonic() + trial.at_most(START)
-        data = None
-        while data is None and time.monotonic() < end:
-            over = program.ended()
-            try:
-                data = server.recv(70_000)
-            except TimeoutError:
-                if over:
-                    break
+        values = {"host": "127.0.0.1", "port": str(port), "body": message}
+        ways = [Way(list(values.values()))]
+        if "its own order" in trial.facts:
+            ways = as_a_person(trial, trial.script, values)
+        while True:
+            program = trial.launch(ways.pop(0).args, stdin="")
+            data = datagram(trial, server, program)
+            if data is not None or ways or "its own order" in trial.facts:
+                break
+            trial.facts["its own order"] = True
+            trial.facts[f"usage of {trial.script}"] = program.printed + program.errors
+            ways = as_a_person(trial, trial.script, values)
+            trial.forget([program])
         trial.evidence.add("received", shortened(data) if data is not None else "no datagram")
         program.wait(SHORT)
         return data, program.printed.replace(str(port), "PORT")
+
+
+def datagram(trial: Trial, server: socket.socket, program: Program) -> bytes | None:
+    end = time.monotonic() + trial.at_most(START)
+    while time.monotonic() < end:
+        over = program.ended()
+        try:
+            return server.recv(70_000)
+        except TimeoutError:
+            if over:
+                break
+    return None
 
 
 def sends(trial: Trial) -> None:

@@ -129,6 +129,7 @@ def run_ways(
         missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)
         if missing and given and missing[1] not in given and ".." not in missing[1]:
             given[missing[1].lstrip("/")] = next(iter(given.values()))
+            trial.wanted.add(missing[1])
             continue  # the same way, with the file that it wants
         if known is not None or hangs or trial.late() or time.monotonic() > end:
             break
