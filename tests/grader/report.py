@@ -198,7 +198,7 @@ def with_files(trial: Trial, command: str) -> str:
                 for file, data in program.given.items()
                 if script.endswith("_server.py") or file in command.split()
                 or (trial.folder / file).is_file()
-                or file in trial.wanted
+                or file in trial.facts.get(f"files that {name} wants", ())
             }  # fmt: skip
     if not files:
         return command

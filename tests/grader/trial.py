@@ -79,7 +79,6 @@ class Trial:
         self.ports: dict[int, int] = {}  # those that were free, and those of the exercise
         self.gone: set[int] = set()  # those of our own servers in this process
         self.connections = 0  # of ours to the server
-        self.wanted: set[str] = set()  # files that a client could not find
         self.still: list[tuple[str, ...] | None] = []  # what all programs wait for
         self.still_slow = 0.0
 

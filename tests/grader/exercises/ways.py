@@ -97,6 +97,9 @@ def run_ways(
     best: tuple[int, list[str], Program] | None = None
     visits: list[Visit] = []
     given = dict(files or {})
+    wanted = f"files that {script} wants"
+    if given:
+        given |= dict.fromkeys(trial.facts.get(wanted, ()), next(iter(given.values())))
     end = time.monotonic() + ALL_WAYS
     number = 0
     said = ""  # by all runs: one may have shown its usage
@@ -129,7 +132,7 @@ def run_ways(
         missing = re.search(r"No such file or directory: '([\w./-]+)'", program.errors)
         if missing and given and missing[1] not in given and ".." not in missing[1]:
             given[missing[1].lstrip("/")] = next(iter(given.values()))
-            trial.wanted.add(missing[1])
+            trial.facts[wanted] = {*trial.facts.get(wanted, ()), missing[1].lstrip("/")}
             continue  # the same way, with the file that it wants
         if known is not None or hangs or trial.late() or time.monotonic() > end:
             break
