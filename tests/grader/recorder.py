@@ -300,13 +300,13 @@ class FakeServer:
                 connection.close()
                 return
             visit = Visit(connection, self.evidence, self.timeout, self.stuck)
-            with self.news:
-                self.visits.append(visit)
-                self.news.notify_all()
             self.evidence.add("it", "connected")
             thread = threading.Thread(target=self.serve, args=(visit,), daemon=True)
-            self.threads.append(thread)
-            thread.start()
+            with self.news:
+                thread.start()
+                self.threads.append(thread)
+                self.visits.append(visit)
+                self.news.notify_all()
 
     def serve(self, visit: Visit) -> None:
         with visit.socket, suppress(OSError, ValueError, UnicodeError):
@@ -327,7 +327,9 @@ class FakeServer:
     def settle(self, seconds: float = 0.5) -> None:
         """Read what a program said before it ended: that may still be on its way."""
         end = time.monotonic() + seconds
-        for thread in self.threads[:]:
+        with self.news:
+            threads = self.threads[:]
+        for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
 
     @property
