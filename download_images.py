@@ -38,7 +38,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache
 from html.entities import html5
@@ -414,6 +414,8 @@ def main(argv: list[str] | None = None) -> int:
             ]
             for done, (url, job) in enumerate(jobs):
                 draw_bar(done, len(jobs))
+                while not job.done():  # a signal just before a wait without a limit would be lost
+                    wait([job], timeout=0.1)
                 try:
                     path, name = job.result()
                     name = publish(path, args.output_dir, name)
