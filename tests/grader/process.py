@@ -147,6 +147,10 @@ class Program:
     def errors(self) -> str:
         return self.err.decode("utf-8", "replace").replace("\r\n", "\n")
 
+    @property
+    def output(self) -> str:
+        return self.printed + self.errors
+
     def ended(self) -> bool:
         """Tell whether it has ended; what it printed last has been read then."""
         if self.process.poll() is None:

@@ -337,6 +337,11 @@ class FakeServer:
         """All that programs have said."""
         return b"".join(bytes(visit.said) for visit in self.visits)
 
+    @property
+    def answered(self) -> bytes:
+        """All that they got."""
+        return b"".join(bytes(visit.answered) for visit in self.visits)
+
     def close(self) -> None:
         self.stopped = True
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

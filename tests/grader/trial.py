@@ -206,12 +206,13 @@ class Trial:
             port = free_port()
             self.ports[port] = self.default_port
             values = {"host": "127.0.0.1", "port": str(port), "folder": ".", "file": "log.txt"}
-            if way == 3 and known not in self.facts:
-                said = "".join(one.printed + one.errors for one in ends)
-                self.facts[f"usage of {script}"] = said
-            first = [["--port", str(port)], [], [str(port)], self.as_usage(script, values), []][way]
-            if way == 3 and not first:
-                continue
+            first = [["--port", str(port)], [], [str(port)], [], []][way]
+            if way == 3:  # as its usage says, if there is one
+                if known not in self.facts:
+                    self.note_usage(script, "".join(one.output for one in ends))
+                first = next(iter(self.arguments(script, values)), [])
+                if not first:
+                    continue
             line = len(self.evidence.lines)
             program = self.launch(
                 [*first, *options],
@@ -269,11 +270,15 @@ class Trial:
             program.kill()
         self.programs = [(name, ours or one in tried, one) for name, ours, one in self.programs]
 
-    def as_usage(self, script: str, values: Values) -> list[str]:
-        """Return the arguments that a script wants by its usage, or by its code."""
+    def note_usage(self, script: str, printed: str) -> None:
+        """Remember what a script has printed: its usage may be in it."""
+        self.facts[f"usage of {script}"] = printed
+
+    def arguments(self, script: str, values: Values) -> list[list[str]]:
+        """Return the arguments that a script may want by its usage, or by its code."""
         path = self.folder / script
         code = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        return next(iter(arguments(self.facts.get(f"usage of {script}", ""), code, values)), [])
+        return arguments(self.facts.get(f"usage of {script}", ""), code, values)
 
     @staticmethod
     def plain_usage(program: Program) -> bool:

@@ -46,23 +46,20 @@ def evaluates(trial: Trial, *expressions: tuple[str, float]) -> None:
     trial.facts["not in text"] = problem
 
 
+def ask_pair(trial: Trial, text: str, value: float) -> tuple[bytes, Program]:
+    """Let their client ask their server; return what that answered, and the client."""
+    relay = trial.relay(trial.serve(script="calc_server.py"))
+    program = run_ways(trial, relay, listed_ways(relay.port, text), partial(shows_value, value),
+                       script="calc_client.py", values={"expression": text})  # fmt: skip
+    return relay.answered, program
+
+
 def pair_evaluates(trial: Trial, expressions: Sequence[tuple[str, float]]) -> bool:
     """Tell whether their client shows what their server has answered, and it is right."""
-    server = trial.serve()
     for text, value in expressions:
-        server = trial.restarted(server)
-        relay = trial.relay(server)
-        program = run_ways(
-            trial,
-            relay,
-            listed_ways(relay.port, text),
-            partial(shows_value, value),
-            script="calc_client.py",
-            values={"expression": text},
-        )
-        answered = b"".join(bytes(visit.answered) for visit in relay.visits)
+        answered, program = ask_pair(trial, text, value)
         sent = number_in(value, answered) or not answered.isascii()
-        if not (sent and number_in(value, program.printed)):
+        if not (sent and shows_value(value, program)):
             return False
     return True
 
@@ -196,23 +193,15 @@ def shows_the_result(trial: Trial) -> None:
     answer = random.randint(10**6, 10**7)  # which is not the result: only the server knows it
     server = trial.fake(lambda visit: answers(visit, str(answer)))
 
-    def shown(program: Program) -> bool:
-        return number_in(answer, program.printed)
-
+    shown, right = partial(shows_value, answer), partial(shows_value, a + b)
     program = run_ways(trial, server, listed_ways(server.port, f"{a} + {b}"), shown,
                        values=values)  # fmt: skip
-
-    def right(one: Program) -> bool:
-        return number_in(a + b, one.printed)
-
     if shown(program):
         if trial.has("calc_server.py"):
             keeps_step(trial, f"{a} + {b}", a + b)
         return
     if trial.has("calc_server.py") and not right(program):
-        relay = trial.relay(trial.serve(script="calc_server.py"))
-        pair = run_ways(trial, relay, listed_ways(relay.port, f"{a} + {b}"), right,
-                        values=values)  # fmt: skip
+        _, pair = ask_pair(trial, f"{a} + {b}", a + b)
         if right(pair) and not bluffs(
             trial, lambda port: listed_ways(port, f"{a} + {b}"), lambda _, one: right(one), values
         ):
@@ -226,12 +215,9 @@ def keeps_step(trial: Trial, text: str, value: int) -> None:
     """Raise NotMet if their own server answers right, and the client does not show it."""
     lines = trial.evidence.lines[:]
     try:
-        relay = trial.relay(trial.serve(script="calc_server.py"))
+        answered, program = ask_pair(trial, text, value)
     except NotMet:
         return
-    program = run_ways(trial, relay, listed_ways(relay.port, text), partial(shows_value, value),
-                       values={"expression": text})  # fmt: skip
-    answered = b"".join(bytes(visit.answered) for visit in relay.visits)
     if number_in(value, answered) and not shows_value(value, program):
         raise NotMet(f"calc_server.py answered {value}, and the output is {program.printed!r}",
                      f"{value} in the output")  # fmt: skip

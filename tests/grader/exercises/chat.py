@@ -68,7 +68,7 @@ def reaches(trial: Trial) -> None:
         if way == "plain":
             first = trial.evidence.lines[:]
             programs = trial.programs[:]
-    if trial.has("chat_client.py") and pair_talks(trial):
+    if trial.has(CLIENT) and pair_talks(trial):
         trial.facts["greeting"] = "pair"
         return
     trial.evidence.lines[:], trial.programs[:] = first, programs
@@ -83,10 +83,6 @@ def pair_talks(trial: Trial) -> bool:
 
 
 CLIENT = "chat_client.py"
-
-
-def values(port: int, name: str) -> dict[str, str]:
-    return {"host": "127.0.0.1", "port": str(port), "name": name}
 
 
 def keyboard(trial: Trial, port: int, name: str, way: Way) -> Program:
@@ -104,12 +100,12 @@ def keyboard(trial: Trial, port: int, name: str, way: Way) -> Program:
 def talk_by_keyboard(trial: Trial, port: int) -> bool:
     for number in range(6):
         usual = [Way(["--port", str(port)]), Way([])]
-        found = {name: [*usual, *as_a_person(trial, CLIENT, values(port, name))][number : number + 1]
+        found = {name: [*usual, *as_a_person(trial, CLIENT, port, {"name": name})][number : number + 1]
                  for name in ("alice", "bob")}  # fmt: skip
         if not found["alice"] or not found["bob"]:
             break
         alice, bob = (keyboard(trial, port, name, way) for name, [way] in found.items())
-        trial.facts[f"usage of {CLIENT}"] = alice.printed + alice.errors
+        trial.note_usage(CLIENT, alice.output)
         if alice.ended() and bob.ended():
             continue
         for text in ("{}", "MSG bob {}", "bob {}"):
@@ -269,7 +265,7 @@ def client_at_ours(trial: Trial) -> tuple[Program, Visit, bytes] | None:
     for number in range(8):
         server = trial.fake(open_chat, 30)
         ways = [Way([one.replace("PORT", str(server.port)) for one in args]) for args in usual]
-        ways[2:2] = as_a_person(trial, CLIENT, values(server.port, "alice"))
+        ways[2:2] = as_a_person(trial, CLIENT, server.port, {"name": "alice"})
         if number >= len(ways):
             break
         way = ways[number]
@@ -277,7 +273,7 @@ def client_at_ours(trial: Trial) -> tuple[Program, Visit, bytes] | None:
         if way.values is not None:
             Keyboard(program, way.values, trial.evidence, stays=True).join(SHORT)
         else:
-            trial.facts[f"usage of {CLIENT}"] = program.printed + program.errors
+            trial.note_usage(CLIENT, program.output)
         ready = program.wait_for(lambda server=server: bool(server.visits), 2)  # type: ignore[misc]
         trial.evidence.add("typed", "'alice\\n'")
         program.say("alice\n")

@@ -12,7 +12,6 @@ from ..report import raised
 from ..requirement import NotMet, Script
 from ..trial import ANSWER, START, Server, Trial
 from .common import exercise, has_help, listens, no_server, of_line_server, robust, word
-from .ways import as_a_person
 
 NEAR = 120  # seconds
 LATER = 2.6  # seconds after its start: more than a second that is cut off
@@ -51,9 +50,9 @@ def greets(trial: Trial, what: str) -> None:
         reply = client.receive(enough, trial.at_most(ANSWER)).decode("utf-8", "replace")
         if not reply.strip():
             console = server.program
-            console.wait_for(lambda: str(port) in console.printed + console.errors, 0.3)
+            console.wait_for(lambda: str(port) in console.output, 0.3)
             trial.evidence.add("note", "nothing came, so what it writes to its console counts")
-            reply = console.printed + console.errors
+            reply = console.output
     if what == "time" and not near_now(reply):
         found = f"{reply!r}" if reply else "nothing"
         raise NotMet(found, f"the time now: {datetime.now():%H:%M:%S}")
@@ -87,8 +86,8 @@ def tells_the_time_of_the_connection(trial: Trial) -> None:
         now = datetime.now()
         data = client.receive(lambda data: number_in(port, data), trial.at_most(ANSWER))
         console = server.program
-        console.wait_for(lambda: bool(data) or str(port) in console.printed + console.errors, 0.5)
-        text = data.decode("utf-8", "replace") or console.printed + console.errors
+        console.wait_for(lambda: bool(data) or str(port) in console.output, 0.5)
+        text = data.decode("utf-8", "replace") or console.output
     seconds = now.minute * 60 + now.second
     told = [
         int(one[1]) * 60 + int(one[2]) for one in re.finditer(r"\d[:h.](\d\d)[:m.](\d\d)", text)
@@ -113,8 +112,8 @@ def says_something(trial: Trial, server: Server) -> None:
         reply = client.receive(lambda data: number_in(port, data), trial.at_most(ANSWER))
         console = server.program
         if not number_in(port, reply):
-            console.wait_for(lambda: str(port) in console.printed + console.errors, 0.3)
-            if str(port) not in console.printed + console.errors:
+            console.wait_for(lambda: str(port) in console.output, 0.3)
+            if str(port) not in console.output:
                 raise NotMet(f"{reply!r}" if reply else "no greeting", "a greeting")
 
 
@@ -129,12 +128,12 @@ def connects(trial: Trial) -> None:
     program = trial.launch(["127.0.0.1", str(server.port)], stdin="")
     program.wait_for(lambda: bool(server.visits), trial.at_most(START))
     if not server.visits and not program.asked_for("connect"):
+        trial.note_usage(trial.script, program.output)
         values = {"host": "127.0.0.1", "port": str(server.port)}
-        trial.facts[f"usage of {trial.script}"] = program.printed + program.errors
-        first = program
-        program = trial.launch(as_a_person(trial, trial.script, values)[0].args, stdin="")
-        program.wait_for(lambda: bool(server.visits), trial.at_most(START))
-        trial.forget([first])
+        for args in trial.arguments(trial.script, values)[:1]:
+            trial.forget([program])
+            program = trial.launch(args, stdin="")
+            program.wait_for(lambda: bool(server.visits), trial.at_most(START))
     program.wait(trial.at_most(ANSWER))
     if not server.visits:
         tried = program.asked_for("connect")

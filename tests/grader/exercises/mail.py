@@ -85,7 +85,7 @@ def takes_a_message(trial: Trial) -> None:
 def holds_the_message(server: Server, token: str) -> bool:
     files = b"\n".join(new_files(server.program).values())
     return f"How are you, {token}?".encode() in files or (
-        f"How are you, {token}?" in server.program.printed + server.program.errors
+        f"How are you, {token}?" in server.program.output
     )
 
 

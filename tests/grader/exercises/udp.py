@@ -16,7 +16,6 @@ from ..requirement import NotMet, Script
 from ..trial import SHORT, START, Server, Trial, new_files, wait_until
 from .common import announces_udp, ended_well, exercise, has_help, robust, word
 from .greeting import near_now
-from .ways import Way, as_a_person
 
 WRITTEN = 2.0  # seconds until a datagram is in the file
 
@@ -212,19 +211,16 @@ def received(trial: Trial, message: str) -> tuple[bytes | None, str]:
         server.bind(("127.0.0.1", 0))
         server.settimeout(trial.at_most(0.05))
         port = server.getsockname()[1]
-        values = {"host": "127.0.0.1", "port": str(port), "body": message}
-        ways = [Way(list(values.values()))]
-        if "its own order" in trial.facts:
-            ways = as_a_person(trial, trial.script, values)
-        while True:
-            program = trial.launch(ways.pop(0).args, stdin="")
-            data = datagram(trial, server, program)
-            if data is not None or ways or "its own order" in trial.facts:
-                break
-            trial.facts["its own order"] = True
-            trial.facts[f"usage of {trial.script}"] = program.printed + program.errors
-            ways = as_a_person(trial, trial.script, values)
-            trial.forget([program])
+        usual = ["127.0.0.1", str(port), message]
+        program = trial.launch(usual, stdin="")
+        data = datagram(trial, server, program)
+        if data is None:
+            trial.note_usage(trial.script, program.output)
+            values = {"host": usual[0], "port": usual[1], "body": message}
+            for args in trial.arguments(trial.script, values)[:1]:
+                trial.forget([program])
+                program = trial.launch(args, stdin="")
+                data = datagram(trial, server, program)
         trial.evidence.add("received", shortened(data) if data is not None else "no datagram")
         program.wait(SHORT)
         return data, program.printed.replace(str(port), "PORT")

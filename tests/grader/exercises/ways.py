@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..person import Keyboard, Values, arguments
+from ..person import Keyboard, Values
 from ..process import Program
 from ..recorder import MOST_WAIT, FakeServer, Visit
 from ..report import misled
@@ -38,35 +38,31 @@ def ways(port: int, args: Sequence[str] = (), *typed: Sequence[str]) -> list[Way
     return listed
 
 
-def as_a_person(trial: Trial, script: str, values: Values) -> list[Way]:
+def as_a_person(trial: Trial, script: str, port: int, values: Values) -> list[Way]:
     """Return the ways that someone would find who reads its usage, its code, and its prompts."""
-    path = trial.folder / script
-    source = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    found = arguments(trial.facts.get(f"usage of {script}", ""), source, values)
-    return [Way(args, values=values) for args in (*found, [])]
+    values = {"host": "127.0.0.1", "port": str(port), **values}
+    return [Way(args, values=values) for args in (*trial.arguments(script, values), [])]
 
 
 def known_way(
     trial: Trial, script: str, port: int, listed: Sequence[Way], values: Values
 ) -> tuple[list[Way], int | None]:
     """Return all ways, as far as they are known, and the number of the one that has worked."""
-    values = {"host": "127.0.0.1", "port": str(port), **values}
     number = trial.facts.get(f"way of {script} {len(listed)}")
     late = number is not None and number >= len(listed)
-    return [*listed, *(as_a_person(trial, script, values) if late else [])], number
+    return [*listed, *(as_a_person(trial, script, port, values) if late else [])], number
 
 
 def start_way(
     trial: Trial, port: int, way: Way, script: str = "", files: Mapping[str, bytes] | None = None
 ) -> Program:
     """Start a client; wherever it wants to connect to, it gets to `port`."""
-    typed = way.typed if way.values is None else None
-    asked = way.values is not None
+    if way.values is None:
+        return trial.run_client(port, *way.args, script=script, stdin=way.typed, files=files)
     program = trial.run_client(
-        port, *way.args, script=script, stdin=typed, files=files, keep_stdin=asked
+        port, *way.args, script=script, stdin=None, keep_stdin=True, files=files
     )
-    if way.values is not None:
-        Keyboard(program, way.values, trial.evidence)
+    Keyboard(program, way.values, trial.evidence)
     return program
 
 
@@ -86,7 +82,6 @@ def run_ways(
     """
     script = script or trial.script
     key = f"way of {script} {len(listed)}"
-    wide = {"host": "127.0.0.1", "port": str(server.port), **(values or {})}
     all_ways, known = known_way(trial, script, server.port, listed, values or {})
     order = list(range(len(all_ways)))
     if known is not None:
@@ -121,7 +116,7 @@ def run_ways(
         visited = len(server.visits) + sum(bool(visit.said) for visit in server.visits)
         visited = 0 if b"--port" in server.said else visited
         program.settle(0.1)
-        said += program.printed + program.errors
+        said += program.output
         hangs = not came and not program.ended()
         evidence.closings.append(time.monotonic())
         program.kill()
@@ -138,8 +133,8 @@ def run_ways(
             break
         number += 1
         if values is not None and number == len(order) == len(listed):
-            trial.facts[f"usage of {script}"] = said
-            more = as_a_person(trial, script, wide)
+            trial.note_usage(script, said)
+            more = as_a_person(trial, script, server.port, values)
             all_ways += more
             order += range(number, number + len(more))
     assert best

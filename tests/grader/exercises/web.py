@@ -331,7 +331,7 @@ def friendly_error(trial: Trial) -> None:
     for args in ([], [f"http://127.0.0.1:{free_port()}/get"]):
         program = trial.launch(args, stdin="", environment=environment)
         program.wait(trial.at_most(START))
-        text = program.printed + program.errors
+        text = program.output
         if program.ended() and "Traceback" not in text and text.strip():
             return
     raise NotMet("a traceback" if "Traceback" in text else "nothing is said", "a friendly error")
