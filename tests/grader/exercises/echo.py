@@ -222,7 +222,7 @@ def run_echo_client(trial: Trial, change: bytes = b"") -> tuple[bytes, str]:
             break
     if not server.visits:
         raise NotMet("it does not connect", "a connection")
-    return server.said, program.printed + program.errors
+    return server.said, program.output
 
 
 def client_connects(trial: Trial) -> None:
@@ -242,7 +242,8 @@ def prints_replies(trial: Trial) -> None:
     """An honest echo, and then one that changes what it was sent."""
     said, printed = run_echo_client(trial)
     text = said.decode("utf-8", "replace")
-    messages = MESSAGES if re.search(".*".join(MESSAGES), text, re.DOTALL) else OTHER_MESSAGES
+    # A reset may have cut off the last message of a client that reads nothing.
+    messages = OTHER_MESSAGES if OTHER_MESSAGES[1] in text else MESSAGES
     for message in messages:
         if message not in printed:
             raise NotMet(f"the reply {message!r} is not in the output", "the responses")
